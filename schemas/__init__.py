@@ -1,0 +1,1 @@
+"""The contracts: facts (Avro), vocabulary, tables, and the code that loads and checks them."""
