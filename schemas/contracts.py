@@ -76,9 +76,7 @@ def required_columns(name: str) -> frozenset[str]:
     """Give the columns of a fact type that may not be null."""
     fields = avro_schema(name)["fields"]
     return frozenset(
-        field["name"]
-        for field in fields
-        if not (isinstance(field["type"], list) and "null" in field["type"])
+        field["name"] for field in fields if not (isinstance(field["type"], list) and "null" in field["type"])
     )
 
 

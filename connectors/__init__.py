@@ -1,0 +1,1 @@
+"""Connectors: the world to facts, and the bus that carries them."""

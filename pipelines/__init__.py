@@ -1,0 +1,1 @@
+"""The Beam shells around the heart: ingest and stitch."""

@@ -1,0 +1,1 @@
+"""The warehouse: store, audits, publication, views."""
