@@ -148,9 +148,13 @@ class _Resolution:
             yield from self._some_branch(writer, reader, field)
         elif _kind(writer) != _kind(reader):
             if _kind(reader) not in PROMOTIONS.get(_kind(writer), ()) or _logical(writer) or _logical(reader):
-                yield self._fault(field, "type_changed", f"{_spelled(writer)} cannot be read as {_spelled(reader)}")
+                yield self._fault(
+                    field, "type_changed", f"{_spelled(writer)} cannot be read as {_spelled(reader)}"
+                )
         elif _logical(writer) != _logical(reader):
-            yield self._fault(field, "logical_type_changed", f"{_spelled(writer)} would be read as {_spelled(reader)}")
+            yield self._fault(
+                field, "logical_type_changed", f"{_spelled(writer)} would be read as {_spelled(reader)}"
+            )
         else:
             yield from self._same_kind(writer, reader, field)
 
@@ -173,7 +177,9 @@ class _Resolution:
         if same:
             yield from self.faults(writer, same[0], field)
         elif not any(not list(self.faults(writer, branch, field)) for branch in reader):
-            yield self._fault(field, "branch_missing", f"{_spelled(writer)} is in no branch of {_spelled(reader)}")
+            yield self._fault(
+                field, "branch_missing", f"{_spelled(writer)} is in no branch of {_spelled(reader)}"
+            )
 
     def _same_type(self, writer: Schema, reader: Schema) -> bool:
         reader = _resolved(reader, self._readers)
@@ -207,7 +213,9 @@ class _Resolution:
         if default is not None and default not in reader["symbols"]:
             yield self._fault(field, "invalid_default", f"the default {default!r} is no symbol of the enum")
         elif unknown and default is None:
-            yield self._fault(field, "symbols_without_default", f"the reader does not know {', '.join(unknown)}")
+            yield self._fault(
+                field, "symbols_without_default", f"the reader does not know {', '.join(unknown)}"
+            )
 
     def _record(self, writer: dict[str, Any], reader: dict[str, Any], path: str) -> Iterator[Fault]:
         pair = (writer["name"], reader["name"])
@@ -220,11 +228,15 @@ class _Resolution:
             names = [field["name"], *field.get("aliases", ())]
             source = next((written[name] for name in names if name in written), None)
             if "default" in field and not self._is_default(field["type"], field["default"]):
-                yield self._fault(place, "invalid_default", f"{field['default']!r} is no {_spelled(field['type'])}")
+                yield self._fault(
+                    place, "invalid_default", f"{field['default']!r} is no {_spelled(field['type'])}"
+                )
             if source is not None:
                 yield from self.faults(source["type"], field["type"], place)
             elif "default" not in field:
-                yield self._fault(place, "missing_default", "data without the field exists, and it has no default")
+                yield self._fault(
+                    place, "missing_default", "data without the field exists, and it has no default"
+                )
         self._under_way.discard(pair)
 
     def _is_default(self, schema: Schema, value: Any) -> bool:

@@ -80,7 +80,9 @@ def table_faults(old: dict[str, Any], new: dict[str, Any]) -> list[Fault]:
             faults.append(Fault("tables", name, "table_removed", "the table is no longer listed"))
             continue
         if table["key"] != new[name]["key"]:
-            faults.append(Fault("tables", name, "key_changed", f"the key became {', '.join(new[name]['key'])}"))
+            faults.append(
+                Fault("tables", name, "key_changed", f"the key became {', '.join(new[name]['key'])}")
+            )
         for column, (kind, *_) in table["columns"].items():
             place = f"{name}.{column}"
             today = new[name]["columns"].get(column)

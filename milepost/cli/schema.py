@@ -13,7 +13,9 @@ from milepost.cli.exit_codes import ExitCode
 app = typer.Typer(no_args_is_help=True, help="Check, synchronise and freeze the contracts in schemas/.")
 
 
-@app.command(epilog="Examples:\n\n  milepost schema check\n\n  milepost schema check --json | jq '.faults[].remedy'")
+@app.command(
+    epilog="Examples:\n\n  milepost schema check\n\n  milepost schema check --json | jq '.faults[].remedy'"
+)
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Fail if today's schemas, words or tables do not fit a released version.
 

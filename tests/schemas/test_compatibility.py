@@ -82,7 +82,9 @@ def test_a_value_that_can_be_read_is_no_fault(written, read):
 
 def test_a_new_field_needs_a_default_of_its_type():
     old = record(field("string", "kept"))
-    assert [f.rule for f in faults(old, record(field("string", "kept"), field("long")))] == ["missing_default"]
+    assert [f.rule for f in faults(old, record(field("string", "kept"), field("long")))] == [
+        "missing_default"
+    ]
     assert faults(old, record(field("string", "kept"), field("long", default=0))) == []
     wrong = record(field("string", "kept"), field(["null", "long"], default=0))
     assert [f.rule for f in faults(old, wrong)] == ["invalid_default"]
@@ -98,7 +100,9 @@ def test_a_field_that_goes_away_hurts_the_older_reader_unless_it_has_a_default()
 def test_a_renamed_field_is_found_by_its_alias():
     renamed = record(field("string", "name", aliases=["value"]))
     assert faults(record(field("string")), renamed) == []
-    assert [f.rule for f in faults(record(field("string")), record(field("string", "name")))] == ["missing_default"]
+    assert [f.rule for f in faults(record(field("string")), record(field("string", "name")))] == [
+        "missing_default"
+    ]
 
 
 def test_faults_in_nested_records_name_the_whole_path_and_recursion_ends():
@@ -132,7 +136,16 @@ enums = st.builds(
 fixed = st.builds(lambda size: {"type": "fixed", "name": "Id", "size": size}, st.integers(1, 3))
 single = plain | enums | fixed | st.builds(lambda items: {"type": "array", "items": items}, plain)
 unions = st.lists(plain, min_size=1, max_size=3, unique=True)
-DEFAULTS = {"null": None, "boolean": True, "int": 1, "long": 1, "float": 0.5, "double": 0.5, "string": "", "bytes": ""}
+DEFAULTS = {
+    "null": None,
+    "boolean": True,
+    "int": 1,
+    "long": 1,
+    "float": 0.5,
+    "double": 0.5,
+    "string": "",
+    "bytes": "",
+}
 
 
 @st.composite

@@ -66,7 +66,9 @@ def test_a_changed_type_is_seen_both_ways(today, released):
 
 
 def test_a_field_without_default_is_seen(today, released):
-    change(today / "touchpoint.avsc", lambda schema: schema["fields"].append({"name": "mood", "type": "string"}))
+    change(
+        today / "touchpoint.avsc", lambda schema: schema["fields"].append({"name": "mood", "type": "string"})
+    )
     assert rules(today, released) == [("missing_default", "touchpoint", "mood", "backward")]
 
 
