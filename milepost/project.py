@@ -1,0 +1,305 @@
+"""The project: `milepost.yaml`, the sources that it names, and the home in which its data lives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from milepost.rules import Rules
+from schemas.contracts import FACT_TYPES
+from schemas.vocabulary import Vocabulary
+
+PROJECT_FILE = "milepost.yaml"
+DEFAULT_HOME = Path("~/.local/share/milepost")
+
+Format = Literal["csv", "jsonl", "parquet", "avro"]
+#: Raised whenever the way in which records become facts changes, so that files are mapped again.
+MAPPING_RULES = 1
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class ProjectError(Exception):
+    """The project's configuration is wrong; the message names the file, the key and the remedy."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CsvSettings(_Strict):
+    """How a source writes CSV."""
+
+    delimiter: str = Field(default=",", description="The character between two fields.")
+    quote: str = Field(default='"', description="The character around a field that holds a delimiter.")
+    header: tuple[str, ...] | None = Field(
+        default=None, description="Column names, for files whose first line is a record already."
+    )
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if len(value.encode()) != 1 or value in "\r\n\0":
+            raise ValueError(f"give one ASCII character, not {value!r}")
+        return value
+
+
+class Source(_Strict):
+    """A source: files of one form, and the mapping that makes facts of them."""
+
+    name: str = Field(exclude=True)
+    files: str = Field(description="Folder, file or glob, relative to milepost.yaml.")
+    mapping: str = Field(description="The SQL file, relative to milepost.yaml.")
+    system: str | None = Field(default=None, description="The source system, if it is not the name.")
+    fact: str = Field(default="touchpoint", description="The type of fact that the mapping yields.")
+    unit: Literal["record", "file"] = Field(
+        default="record",
+        description="What a mapping sees: one record, or a whole file that it may aggregate.",
+    )
+    format: Format | None = Field(default=None, description="Format, if the suffix doesn't say it.")
+    lookups: dict[str, str] = Field(default_factory=dict, description="Side tables: name → file.")
+    identical_rows: Literal["duplicates", "keep"] = Field(
+        default="duplicates",
+        description="Whether identical rows without a native id are one fact or several.",
+    )
+    zone: str = Field(default="UTC", description="Time zone of timestamps that do not name one, and of days.")
+    csv: CsvSettings = CsvSettings()
+    clear_text: tuple[str, ...] = Field(
+        default=(), description="Personal namespaces that this source keeps in clear text."
+    )
+
+    @property
+    def source_system(self) -> str:
+        """The system that facts name as their source."""
+        return self.system or self.name
+
+    @field_validator("fact")
+    @classmethod
+    def _known_fact(cls, value: str) -> str:
+        if value not in FACT_TYPES:
+            raise ValueError(f"{value!r} is no type of fact; choose one of {', '.join(FACT_TYPES)}")
+        return value
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from error
+        return value
+
+    @field_validator("lookups")
+    @classmethod
+    def _lookup_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _NAME.fullmatch(name) or name.lower() == "raw":
+                raise ValueError(f"{name!r} can't name a lookup; use a word other than raw, such as products")
+        return value
+
+
+class Project(_Strict):
+    """A project as `milepost.yaml` describes it."""
+
+    root: Path
+    home: Path
+    rules: Rules = Rules()
+    phone_region: str | None = None
+    sources: dict[str, Source] = Field(default_factory=dict)
+
+    @field_validator("phone_region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError(f"{value!r} is no country; use two capital letters, such as DE")
+        return value
+
+    @property
+    def file(self) -> Path:
+        """The project's configuration file."""
+        return self.root / PROJECT_FILE
+
+    def source(self, name: str) -> Source:
+        """Give the source of that name; raises ProjectError that lists the names there are."""
+        if name not in self.sources:
+            listed = ", ".join(sorted(self.sources)) or "none yet"
+            raise ProjectError(f"{self.file}: there is no source {name!r}; sources: {listed}")
+        return self.sources[name]
+
+    def mapping_file(self, source: Source) -> Path:
+        """Give the path of the source's mapping."""
+        return self.root / source.mapping
+
+    def mapping_sql(self, source: Source) -> str:
+        """Read the source's mapping; raises ProjectError where it can't be read."""
+        return _read(self.mapping_file(source), f"{self.file}: sources.{source.name}.mapping").decode(
+            errors="replace"
+        )
+
+    def lookup_files(self, source: Source) -> dict[str, Path]:
+        """Give the paths of the source's lookups by name."""
+        return {name: self.root / path for name, path in sorted(source.lookups.items())}
+
+
+@dataclass(frozen=True)
+class RulesDocument:
+    """What the tables depend on, part by part: each part's hash, so that a run can say what changed."""
+
+    mappings: Mapping[str, str]
+    vocabulary: str
+    settings: str
+
+    @property
+    def hash(self) -> str:
+        """Hash over all parts."""
+        return _hash(
+            {"mappings": dict(self.mappings), "vocabulary": self.vocabulary, "settings": self.settings}
+        )
+
+
+def default_home() -> Path:
+    """Give `$MILEPOST_HOME`, else `~/.local/share/milepost`."""
+    return Path(os.environ.get("MILEPOST_HOME") or DEFAULT_HOME).expanduser().absolute()
+
+
+def load_project(path: Path | None = None, home: Path | None = None) -> Project:
+    """Load a project.
+
+    Args:
+        path: `milepost.yaml` or the folder that holds it; the present folder unless given.
+        home: where the data lives; `$MILEPOST_HOME`, else `~/.local/share/milepost` unless given.
+
+    Raises:
+        ProjectError: the file is missing or wrong. Names the file, the key and the remedy.
+    """
+    file = Path.cwd() / PROJECT_FILE if path is None else Path(path).absolute()
+    if file.is_dir():
+        file = file / PROJECT_FILE
+    document = _parse(file)
+    rest = {key: value for key, value in document.items() if key != "sources"}
+    listed = document.get("sources") or {}
+    if not isinstance(listed, dict):
+        raise ProjectError(f"{file}: sources: give each source a name and its settings, not {listed!r}")
+    sources: dict[str, Any] = {}
+    for name, settings in listed.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ProjectError(
+                f"{file}: sources.{name}: name it with letters, digits and _, such as web_shop"
+            )
+        if not isinstance(settings, dict):
+            raise ProjectError(f"{file}: sources.{name}: it needs at least `files:` and `mapping:`")
+        sources[name] = {**settings, "name": name}
+    for reserved in ("root", "home"):
+        if reserved in rest:
+            raise ProjectError(f"{file}: {reserved}: not a setting; the home is set by MILEPOST_HOME")
+    try:
+        return Project.model_validate(
+            {**rest, "root": file.parent, "home": (home or default_home()).absolute(), "sources": sources}
+        )
+    except ValidationError as error:
+        raise ProjectError("\n".join(_explain(file, fault) for fault in error.errors())) from error
+
+
+def mapping_version(source: Source, project: Project, vocabulary: Vocabulary, key_id: str) -> str:
+    """Hash everything that decides which facts a raw record of the source becomes (32 hexadecimal digits).
+
+    That is the mapping's text, its lookups' content, the source's settings, the vocabulary, the default
+    region of telephone numbers and the hashing key; where the files lie is no part of it.
+    """
+    settings = source.model_dump(mode="json", exclude={"files", "mapping", "lookups"})
+    lookups = {
+        name: hashlib.sha256(_read(path, f"{project.file}: sources.{source.name}.lookups.{name}")).hexdigest()
+        for name, path in project.lookup_files(source).items()
+    }
+    return _hash(
+        {
+            "rules": MAPPING_RULES,
+            "system": source.source_system,
+            "sql": project.mapping_sql(source),
+            "settings": settings,
+            "lookups": lookups,
+            "vocabulary": vocabulary.hash,
+            "phone_region": project.phone_region,
+            "key": key_id,
+        }
+    )
+
+
+def rules_document(project: Project, vocabulary: Vocabulary, key_id: str) -> RulesDocument:
+    """Give the hash of each part that the tables depend on."""
+    return RulesDocument(
+        mappings={
+            name: mapping_version(source, project, vocabulary, key_id)
+            for name, source in sorted(project.sources.items())
+        },
+        vocabulary=vocabulary.hash,
+        settings=project.rules.hash,
+    )
+
+
+def rules_hash(project: Project, vocabulary: Vocabulary, key_id: str) -> str:
+    """Hash mappings, vocabulary and settings: when it changes, the tables are rebuilt."""
+    return rules_document(project, vocabulary, key_id).hash
+
+
+def _hash(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(path: Path, key: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ProjectError(f"{key}: can't read {path}: {error.strerror}; correct the path") from error
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ProjectError(
+            f"{file}: there is no such file; make a project with `milepost init`, or name one with --project"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{file}: can't be read as UTF-8 text: {error}") from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProjectError(f"{file}: not valid YAML: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ProjectError(f"{file}: it must hold `sources:` and, if you like, `rules:` and `phone_region:`")
+    return document
+
+
+def _explain(file: Path, fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{file}: {key}: no such setting; remove it or correct its spelling (it is {_allowed(fault['loc'])})"
+    if fault["type"] == "missing":
+        return f"{file}: {key}: missing; add it"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{file}: {key}: {message}"
+
+
+def _allowed(location: tuple[int | str, ...]) -> str:
+    """List the settings that may stand where an unknown one stands."""
+    model: type[BaseModel] = Project
+    hidden = {"root", "home", "name"}
+    if location[0] == "sources":
+        model = CsvSettings if "csv" in location[2:-1] else Source
+    elif location[0] == "rules" and len(location) == 2:
+        model = Rules
+    return "one of " + ", ".join(sorted(set(model.model_fields) - hidden))
