@@ -1,0 +1,1 @@
+"""A simulated market: source files as real systems would export them, and the truth behind them."""
