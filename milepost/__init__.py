@@ -1,3 +1,3 @@
-"""The heart of Milepost: identity, stages, attribution, handovers, spend and accounts, as pure functions on frames."""
+"""The heart of Milepost: pure functions from frames of facts to frames of tables."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,105 @@
+"""Which facts stand: of one event_id the greatest revision, then the smallest received_at, then the canonical bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+#: Columns that say how a fact arrived, not what it says.
+ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Facts that stand, and the fate of each of the others.
+
+    `facts` has the columns of its input. `others` has them too, plus `fate` (String): `duplicate`,
+    `superseded` or `conflict`.
+    """
+
+    facts: pl.DataFrame
+    others: pl.DataFrame
+
+
+def canonical_json(facts: pl.DataFrame) -> pl.Series:
+    """Give each fact as canonical JSON (String): what it says, without how it arrived.
+
+    Keys are sorted, timestamps are UTC microseconds. A skew-corrected `occurred_at` is left out: it differs
+    between deliveries of one message.
+    """
+    columns = sorted(column for column in facts.columns if column not in ARRIVAL_COLUMNS)
+    expressions = []
+    for column in columns:
+        expression = pl.col(column)
+        if facts.schema[column] == pl.Datetime("us", "UTC"):
+            expression = expression.cast(pl.Int64)
+        elif facts.schema[column] == pl.Date:
+            expression = expression.dt.to_string("%Y-%m-%d")
+        elif facts.schema[column] in (pl.Categorical, pl.Enum):
+            expression = expression.cast(pl.String)
+        if column == "occurred_at" and "device_occurred_at" in columns:
+            expression = pl.when(pl.col("device_occurred_at").is_null()).then(expression)
+        expressions.append(expression.alias(column))
+    return facts.select(pl.struct(expressions).struct.json_encode().alias("canonical")).to_series()
+
+
+def _differing_event_ids(repeated: pl.DataFrame) -> pl.Series:
+    """Name the event_ids whose facts do not all say the same; `repeated` is sorted by event_id."""
+    same_event = pl.col("event_id") == pl.col("event_id").shift(1)
+    says = [column for column in repeated.columns if column not in (*ARRIVAL_COLUMNS, "event_id", "_row")]
+    differs = []
+    for column in says:
+        difference = pl.col(column).ne_missing(pl.col(column).shift(1))
+        if column == "occurred_at" and "device_occurred_at" in says:
+            difference &= pl.col("device_occurred_at").is_null()
+        differs.append(difference)
+    return repeated.filter(same_event & pl.any_horizontal(differs)).get_column("event_id").unique()
+
+
+def stand(facts: pl.DataFrame) -> Standing:
+    """Choose the facts that stand.
+
+    Args:
+        facts: facts of one type with the columns of their contract, in any order, with any repeats.
+
+    Returns:
+        The standing facts in the order of the input, and the others with their fate.
+    """
+    repeated_mask = facts.get_column("event_id").is_duplicated()
+    if not repeated_mask.any():
+        return Standing(facts, facts.clear().with_columns(pl.lit(None, pl.String).alias("fate")))
+    ordered = (
+        facts.with_row_index("_row")
+        .filter(repeated_mask)
+        .sort("event_id", "revision", "received_at", descending=[False, True, False], maintain_order=True)
+    )
+    differing = _differing_event_ids(ordered)
+    if len(differing):
+        ordered = _order_differing(ordered, differing)
+    else:
+        ordered = ordered.with_columns(pl.lit("").alias("_canonical"))
+    first = pl.col("event_id") != pl.col("event_id").shift(1).fill_null("")
+    ordered = ordered.with_columns(
+        first.alias("_stands"),
+        pl.when(pl.col("revision") < pl.col("revision").first().over("event_id"))
+        .then(pl.lit("superseded"))
+        .when(pl.col("_canonical") == pl.col("_canonical").first().over("event_id"))
+        .then(pl.lit("duplicate"))
+        .otherwise(pl.lit("conflict"))
+        .alias("fate"),
+    )
+    others = ordered.filter(~pl.col("_stands"))
+    keep = pl.Series("keep", [True]).new_from_index(0, facts.height).scatter(others.get_column("_row"), False)
+    return Standing(facts.filter(keep), others.drop("_row", "_canonical", "_stands"))
+
+
+def _order_differing(ordered: pl.DataFrame, differing: pl.Series) -> pl.DataFrame:
+    """Order the facts of differing event_ids by their canonical bytes too."""
+    is_differing = pl.col("event_id").is_in(differing.implode())
+    agreeing = ordered.filter(~is_differing).with_columns(pl.lit("").alias("_canonical"))
+    disputed = ordered.filter(is_differing)
+    disputed = disputed.with_columns(
+        canonical_json(disputed.drop("_row")).alias("_canonical"),
+    ).sort("event_id", "revision", "received_at", "_canonical", descending=[False, True, False, False])
+    return pl.concat([agreeing, disputed])
