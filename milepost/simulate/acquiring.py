@@ -125,7 +125,9 @@ def acquire(world: World, rng: np.random.Generator, ledger: Ledger) -> None:
     twice = everybody[world.second_user & (world.signed_up_at < END)]
     later = world.signed_up_at[twice] + rng.integers(30 * DAY, 300 * DAY, len(twice))
     ledger.add("sign_up", twice, later, content="/sign-up", where="second user")
-    asking = everybody[(world.level >= INTENT) & (rng.random(world.size) < np.where(world.business, 0.6, 0.06))]
+    asking = everybody[
+        (world.level >= INTENT) & (rng.random(world.size) < np.where(world.business, 0.6, 0.06))
+    ]
     ledger.add(
         "enquiry",
         asking,

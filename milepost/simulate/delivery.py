@@ -42,7 +42,7 @@ def stamp(column: str, form: str = "%Y-%m-%d %H:%M:%S") -> pl.Expr:
 
 
 def write(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as its suffix says (`.csv`, `.jsonl`, `.parquet`, and `.gz` after the first two); same frame, same bytes."""
+    """Write a frame as its suffix says: `.csv`, `.jsonl` (also with `.gz`) or `.parquet`; same frame, same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = path.name.removesuffix(".gz").rpartition(".")[2]
     if suffix == "parquet":

@@ -9,9 +9,10 @@ import polars as pl
 
 from milepost.simulate.world import END, Integers
 
-#: Everything that a block of happenings may say. `person` and `account` are indices into the world (-1: none), `at` is a
-#: second since 1970, `amount` is in cents, `deal` is the text that every system uses for it, `refers_to` is the deal that a refund pays back,
-#: `campaign_channel` names the channel whose campaign of the quarter made the touch.
+#: Everything that a block of happenings may say. `person` and `account` are indices into the world (-1: none),
+#: `at` is a second since 1970, `amount` is in cents, `deal` is the number that every system uses for a deal (a
+#: refund's is the one that it pays back), `campaign_channel` names the channel whose campaign of the quarter made
+#: the touch, `where` says which of several places recorded it.
 COLUMNS: Mapping[str, pl.DataType] = {
     "person": pl.Int64(),
     "kind": pl.String(),

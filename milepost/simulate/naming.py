@@ -81,7 +81,7 @@ COOKIE_LIFE = 420 * DAY
 BLOCKED_COOKIE_SHARE = 0.002
 
 
-def add_identifying_facts(world: World, rng: np.random.Generator, ledger: Ledger) -> None:
+def add_identifying_facts(world: World, ledger: Ledger) -> None:
     """Write down what only links identifiers: CRM contact records, registered loyalty cards, log-ins in the app."""
     people = world.identifiers
 
@@ -90,7 +90,9 @@ def add_identifying_facts(world: World, rng: np.random.Generator, ledger: Ledger
 
     contacts = who("crm_contact")
     met = np.minimum(world.reached[INTENT][contacts] - 5 * DAY, END - DAY)
-    ledger.add("identify", contacts, met, where="crm", account=world.account[contacts], content="contact created")
+    ledger.add(
+        "identify", contacts, met, where="crm", account=world.account[contacts], content="contact created"
+    )
     cards = np.flatnonzero((people["loyalty_card"].is_not_null() & people["card_registered"]).to_numpy())
     ledger.add("identify", cards, world.reached[4][cards] - HOUR, where="shop", content="card registered")
     apps = who("device")
@@ -109,9 +111,10 @@ def _mixed(seed: int, *parts: Integers) -> npt.NDArray[np.uint64]:
 
 
 def _cookies(world: World, rng: np.random.Generator, touches: pl.DataFrame) -> pl.DataFrame:
-    """Add `cookie`, `slot` (0 own computer, 1 second browser or family tablet, 2 app), `shared` (somebody else's as well)."""
+    """Add `cookie`, `in_app` (seen by its installation instead) and `shared` (it is other people's cookie as well)."""
     person, at = touches["person"].to_numpy(), touches["at"].to_numpy()
     count = len(person)
+    # 0: the own computer, 1: a second browser or the family's tablet, 2: the app.
     slot = rng.choice(3, size=count, p=(0.64, 0.26, 0.10)).astype(np.int64)
     family, kiosk = world.family[person], world.kiosk[person]
     # Who names themselves without a log-in does so on a device of their own, nearly always.
@@ -153,10 +156,11 @@ def name_touches(world: World, rng: np.random.Generator, happenings: pl.DataFram
     system = pl.when(pl.col("kind") == "identify").then(pl.col("where")).otherwise(system)
 
     count = happenings.height
-    luck = {f"luck_{name}": rng.random(count) for name in ("login", "second", "phone", "mail", "mailbox", "blocked")}
-    known = people.select(
-        *NAMES[:-1], "second_user", "second_email"
-    )[person]
+    luck = {
+        f"luck_{name}": rng.random(count)
+        for name in ("login", "second", "phone", "mail", "mailbox", "blocked")
+    }
+    known = people.select(*NAMES[:-1], "second_user", "second_email")[person]
     signed_up_at = pl.Series("signed_up_at", world.signed_up_at).gather(person)
     frame = happenings.hstack(known).with_columns(
         pl.int_range(pl.len()).alias("number"),
@@ -170,7 +174,9 @@ def name_touches(world: World, rng: np.random.Generator, happenings: pl.DataFram
             (pl.col("at") >= pl.col("signed_up_at"))
             & ((pl.col("luck_login") < LOGGED_IN_SHARE) | (pl.col("kind") == "sign_up"))
         ).alias("logged_in"),
-        pl.col("kind").is_in(["sign_up", "enquiry", "content_downloaded", "email_clicked", "order"]).alias("names_email"),
+        pl.col("kind")
+        .is_in(["sign_up", "enquiry", "content_downloaded", "email_clicked", "order"])
+        .alias("names_email"),
     )
     frame = _cookies(world, rng, frame)
     return _seen(frame)
@@ -181,7 +187,11 @@ def _seen(frame: pl.DataFrame) -> pl.DataFrame:
     kind, where = pl.col("kind"), pl.col("system")
     second = pl.col("twice") & (
         (pl.col("where") == "second user").fill_null(value=False)
-        | ((kind == "site_visit") & (pl.col("at") > pl.col("signed_up_at") + 330 * DAY) & (pl.col("luck_second") < 0.5))
+        | (
+            (kind == "site_visit")
+            & (pl.col("at") > pl.col("signed_up_at") + 330 * DAY)
+            & (pl.col("luck_second") < 0.5)
+        )
     )
     user = pl.when(second).then("second_user").otherwise("user")
     email = pl.when(second).then("second_email").otherwise("email")
@@ -236,9 +246,7 @@ def _seen(frame: pl.DataFrame) -> pl.DataFrame:
         | (online & signed.not_()),
     }
     values = {"user": user, "email": pl.when(mailbox).then(info).otherwise(email)}
-    blocked = (
-        (where == "web") & pl.col("logged_in").not_() & (pl.col("luck_blocked") < BLOCKED_COOKIE_SHARE)
-    )
+    blocked = (where == "web") & pl.col("logged_in").not_() & (pl.col("luck_blocked") < BLOCKED_COOKIE_SHARE)
     values["cookie"] = pl.when(blocked).then(pl.lit("(not set)")).otherwise("cookie")
     named = frame.with_columns(
         (pl.col("shared") & seen["cookie"]).alias("shared_cookie"),
@@ -247,7 +255,4 @@ def _seen(frame: pl.DataFrame) -> pl.DataFrame:
     )
     return named.filter(
         pl.any_horizontal(pl.col(name).is_not_null() for name in NAMES) | (pl.col("account") >= 0)
-    ).select(
-        *COLUMNS, "number", "system", "business", "shared_cookie", "shared_mailbox", *NAMES
-    )
-
+    ).select(*COLUMNS, "number", "system", "business", "shared_cookie", "shared_mailbox", *NAMES)

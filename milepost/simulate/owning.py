@@ -23,13 +23,15 @@ def baskets(rng: np.random.Generator, count: int) -> pl.Series:
     names = pl.Series(PRODUCTS, dtype=pl.String)
     one = rng.integers(0, len(PRODUCTS), count)
     two = (one + rng.integers(1, len(PRODUCTS), count)) % len(PRODUCTS)
-    pairs = pl.DataFrame({"one": names.gather(one), "two": names.gather(two), "both": rng.random(count) < 0.35})
+    pairs = pl.DataFrame(
+        {"one": names.gather(one), "two": names.gather(two), "both": rng.random(count) < 0.35}
+    )
     both = pl.format("{};{}", pl.col("one"), pl.col("two"))
     return pairs.select(pl.when("both").then(both).otherwise(pl.col("one"))).to_series()
 
 
 def numbered(prefix: str, count: int) -> pl.Series:
-    """Give ids `prefix1`, `prefix2`, …"""
+    """Give ids: the prefix with 1, 2, and so on."""
     return pl.select(pl.format(prefix + "{}", pl.int_range(1, count + 1))).to_series()
 
 
@@ -67,7 +69,9 @@ def buy(world: World, rng: np.random.Generator, ledger: Ledger) -> None:
         currency=currency.gather(invoiced),
         deal=order.gather(invoiced),
     )
-    returned = np.flatnonzero((cents > 0) & (rng.random(count) < np.where(world.disappointed[person], 0.08, 0.03)))
+    returned = np.flatnonzero(
+        (cents > 0) & (rng.random(count) < np.where(world.disappointed[person], 0.08, 0.03))
+    )
     part = np.where(rng.random(len(returned)) < 0.6, 1.0, rng.uniform(0.2, 0.9, len(returned)))
     # Now and then somebody pays back more than was paid: such a rest must show up, not vanish.
     part[rng.random(len(returned)) < 0.01] = 1.5
@@ -155,7 +159,9 @@ def live_with_it(world: World, rng: np.random.Generator, ledger: Ledger) -> None
             reason=reason.gather(rated),
         )
     person, at = poisson_times(rng, owners, start + 14 * DAY, stop, 0.7)
-    points = np.clip(np.round(rng.normal(8.2 - 2.3 * world.disappointed[person], 1.6)), 0, 10).astype(np.int64)
+    points = np.clip(np.round(rng.normal(8.2 - 2.3 * world.disappointed[person], 1.6)), 0, 10).astype(
+        np.int64
+    )
     ledger.add("satisfaction_score", person, at, score=points * 10)
     writers = owners[~business]
     person, at = poisson_times(rng, writers, start[~business] + 7 * DAY, stop[~business], 0.12)

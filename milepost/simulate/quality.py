@@ -6,15 +6,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from connectors.keys import HashingKey, Identifiers
+from schemas.vocabulary import load_vocabulary
+
 
 @dataclass(frozen=True)
 class Quality:
     """Pairwise quality of stitching.
 
-    A pair is two identifiers that are no shared device. It is *found* if both have the same customer in the warehouse, and *true* if both belong to
-    the same person. `precision` is the share of found pairs that are true; `recall` the share of true
-    pairs that were found, among those that records connect (`evidence_pairs`); `recall_of_all` among all
-    true pairs, such as two browsers of somebody who never named themselves in either. Without any pair a share is 1.
+    A pair is two identifiers, neither of them a shared device. It is *found* if both have the same customer in the
+    warehouse, and *true* if both belong to the same person. `precision` is the share of found pairs that are
+    true; `recall` the share of true pairs that were found, among those that records connect; `recall_of_all` the
+    same among all true pairs, such as two browsers of somebody who never gave a name in one of them. Without any
+    pair a share is 1.
     """
 
     found_pairs: int
@@ -46,9 +50,27 @@ def _share(part: int, whole: int) -> float:
 
 
 def _pairs(frame: pl.DataFrame, *by: str) -> int:
-    """Count the pairs of rows that agree in the columns: the sum of n (n − 1) / 2 over groups."""
+    """Count the pairs of rows that agree in the columns: the sum of n (n - 1) / 2 over groups."""
     size = pl.col("len").cast(pl.Int64)
     return int(frame.group_by(by).len().select((size * (size - 1) // 2).sum()).item())
+
+
+def stitching_quality(truth: pl.DataFrame, identities: pl.DataFrame, key: HashingKey) -> Quality:
+    """Compare a warehouse's identities with the truth that a simulation wrote (see `pairwise_quality`).
+
+    Args:
+        truth: `truth/identifiers.parquet`, values in clear text.
+        identities: the warehouse's table `identities`.
+        key: the key by which the warehouse's home hashes personal identifiers.
+    """
+    identifiers = Identifiers(load_vocabulary(), key)
+    stored = [
+        part.with_columns(
+            identifiers.column(str(namespace), part["value"]).str.strip_prefix(f"{namespace}:").alias("value")
+        )
+        for (namespace,), part in truth.group_by("namespace", maintain_order=True)
+    ]
+    return pairwise_quality(pl.concat(stored) if stored else truth, identities)
 
 
 def pairwise_quality(truth: pl.DataFrame, identities: pl.DataFrame) -> Quality:

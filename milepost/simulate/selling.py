@@ -30,7 +30,9 @@ class Deals:
         start = world.account_reached[INTENT][self.account]
         goal = world.account_reached[CONVERSION][self.account]
         wins = (world.account_level[self.account] == CONVERSION) & ~self.is_first
-        lasts = np.where(wins, goal - start, rng.exponential(120 * DAY, len(start)).astype(np.int64) + 20 * DAY)
+        lasts = np.where(
+            wins, goal - start, rng.exponential(120 * DAY, len(start)).astype(np.int64) + 20 * DAY
+        )
         self.start: Integers = np.where(self.is_first, start - lasts - 30 * DAY, start)
         self.lasts: Integers = lasts
         self.won: Booleans = wins
@@ -123,9 +125,11 @@ def _book(deals: Deals, rng: np.random.Generator, ledger: Ledger) -> None:
     """Write down what is booked: up to four systems report one deal; contracts of a few are paid in instalments."""
     won = np.flatnonzero(deals.won)
     booked = {"deal": deals.deal.gather(won), "products": deals.package.gather(won)}
-    deals.step(ledger, "contract_signed", won, 1.0, priced=True, **booked)
+    deals.step(ledger, "contract_signed", won, 1.0, after=0, priced=True, **booked)
     deals.step(ledger, "opportunity_won", won, 1.0, after=2 * HOUR, priced=True, **booked)
-    deals.step(ledger, "payment", won[::2], 1.0, after=21 * DAY, priced=True, deal=deals.deal.gather(won[::2]))
+    deals.step(
+        ledger, "payment", won[::2], 1.0, after=21 * DAY, priced=True, deal=deals.deal.gather(won[::2])
+    )
     slowly = won[1::4]
     for number in (1, 2):
         deals.step(
@@ -205,7 +209,9 @@ def _keep_and_grow(deals: Deals, rng: np.random.Generator, ledger: Ledger) -> No
                 after=at - int(rng.integers(20, 200)) * DAY,
                 amount=deals.cents[grows] // 4,
                 currency=deals.currency.gather(grows),
-                products=pick(rng, ("seats",) if kind == "upsell" else ("analytics", "support plus"), len(grows)),
+                products=pick(
+                    rng, ("seats",) if kind == "upsell" else ("analytics", "support plus"), len(grows)
+                ),
                 deal=pl.select(pl.format("{}-" + f"{kind}-{year}", deals.deal.gather(grows))).to_series(),
             )
 
@@ -217,4 +223,3 @@ def sell(world: World, rng: np.random.Generator, ledger: Ledger) -> None:
     _win_or_lose(deals, rng, ledger)
     _book(deals, rng, ledger)
     _keep_and_grow(deals, rng, ledger)
-
