@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import polars as pl
-from numba import njit
-from numpy.typing import NDArray
 
 from milepost.business_hours import due_at
+from milepost.handover_states import STEPS, fold_steps
 from milepost.money import sole_currency
 from milepost.rules import Rules
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 
-#: The steps and states of the machine; their places are their codes.
-STEPS = ("created", "offered", "accepted", "rejected", "recycled")
-STATES = ("marketing", "offered", "sales")
-_CREATED, _OFFERED = STEPS.index("created"), STEPS.index("offered")
-_MARKETING, _ON_OFFER, _SALES = (STATES.index(state) for state in STATES)
-
-#: Step → what it does in each state: the state after it, or the reason why it is ignored.
-_TRANSITIONS = {
-    "created": ("sales", "already_owned", "already_owned"),
-    "offered": ("offered", "already_offered", "owned_by_sales"),
-    "accepted": ("nothing_offered", "sales", "owned_by_sales"),
-    "rejected": ("nothing_offered", "marketing", "owned_by_sales"),
-    "recycled": ("owned_by_marketing", "marketing", "marketing"),
-}
-REASONS = ("already_owned", "already_offered", "nothing_offered", "owned_by_marketing", "owned_by_sales")
-#: The state after a step, or -1 - the place of the reason.
-_NEXT = np.array(
-    [
-        [STATES.index(word) if word in STATES else -1 - REASONS.index(word) for word in _TRANSITIONS[step]]
-        for step in STEPS
-    ],
-    dtype=np.int8,
-)
-#: The place of what does not exist.
-_NONE = -1
 #: Later than every position.
 _NO_END = 2**32 - 1
-
 _COST_SCHEMA = {"handover_id": pl.String, "currency": pl.String, "amount_micros": pl.Int64}
 
 
@@ -75,13 +46,13 @@ def hand_over(
         The ledger, one row a step in fold order, and the costs.
     """
     table = load_tables()["handovers"]
-    is_step = step_of(vocabulary).is_not_null()
-    if not timeline.select(is_step.any()).item():
+    step = timeline.select(step_of(vocabulary)).to_series()
+    if step.is_null().all():
         return HandedOver(table.empty(), pl.DataFrame(schema=_COST_SCHEMA))
-    ledger = _fold(_steps(timeline, vocabulary))
+    ledger = fold_steps(_steps(timeline, step))
     offers = ledger.filter("offer")
     costs = _costs(offers, timeline, shares)
-    follow_ups = _follow_ups(offers, timeline.filter(~is_step))
+    follow_ups = _follow_ups(offers, timeline, step)
     expected = _expected(ledger, timeline, vocabulary)
     due = pl.DataFrame(
         {"position": offers["position"], "due_at": due_at(offers["occurred_at"], rules.service_level)}
@@ -105,9 +76,7 @@ def step_of(vocabulary: Vocabulary) -> pl.Expr:
     steps = {name: kind.handover for name, kind in vocabulary.kinds.items() if kind.handover is not None}
     created = [name for name, kind in vocabulary.kinds.items() if kind.opportunity == "created"]
     by_sales = (
-        pl.col("kind").is_in(created)
-        & (pl.col("team").cast(pl.String) == "sales")
-        & pl.col("opportunity_id").is_not_null()
+        pl.col("kind").is_in(created) & (pl.col("team") == "sales") & pl.col("opportunity_id").is_not_null()
     )
     named = (
         pl.when(pl.col("kind").is_in([name for name, step in steps.items() if step == wanted])).then(
@@ -118,7 +87,7 @@ def step_of(vocabulary: Vocabulary) -> pl.Expr:
     return pl.coalesce(*named, pl.when(by_sales).then(pl.lit("created"))).alias("step")
 
 
-def _steps(timeline: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
+def _steps(timeline: pl.DataFrame, step: pl.Series) -> pl.DataFrame:
     """Give the ledger's steps with their subject, sorted by subject and position.
 
     `touch_subject_type`, `touch_subject_id` are the subject of the step's touchpoint; `subject` is a number.
@@ -126,7 +95,7 @@ def _steps(timeline: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
     names_one = pl.col("opportunity_id").is_not_null()
     return (
         timeline.lazy()
-        .with_columns(step_of(vocabulary))
+        .with_columns(step)
         .filter(pl.col("step").is_not_null())
         .select(
             "position",
@@ -154,98 +123,24 @@ def _steps(timeline: pl.DataFrame, vocabulary: Vocabulary) -> pl.DataFrame:
     )
 
 
-@njit(cache=True)
-def _fold_codes(
-    subject: NDArray[np.uint32],
-    step: NDArray[np.int8],
-    has_owner: NDArray[np.bool_],
-    following: NDArray[np.int8],
-) -> tuple[Any, ...]:
-    """Run the state machine over steps sorted by subject and fold order.
-
-    Returns arrays, one entry a step: reason (-1 where applied), state after, and rows, -1 where there is
-    none: that whose `owner` holds after it, the subject's applied offer before it, the step that answers
-    it, the subject's next applied offer.
-    """
-    count = len(subject)
-    reason = np.full(count, -1, np.int8)
-    state_after = np.empty(count, np.int8)
-    owner_row = np.full(count, -1, np.int64)
-    previous_offer = np.full(count, -1, np.int64)
-    answer_row = np.full(count, -1, np.int64)
-    next_offer = np.full(count, -1, np.int64)
-    state, owner, offer = 0, -1, -1
-    for row in range(count):
-        first = row == 0 or subject[row] != subject[row - 1]
-        if first:
-            state, owner, offer = 0, -1, -1
-        previous_offer[row] = offer
-        after = following[step[row], state]
-        if step[row] == _CREATED and not first:
-            after = following[_CREATED, _SALES]
-        if after < 0:
-            reason[row] = -1 - after
-        else:
-            if has_owner[row]:
-                owner = row
-            elif (after == _SALES) != (state == _SALES):
-                owner = _NONE
-            if state == _ON_OFFER:
-                answer_row[offer] = row
-            if after == _ON_OFFER:
-                if offer >= 0:
-                    next_offer[offer] = row
-                offer = row
-            state = after
-        state_after[row] = state
-        owner_row[row] = owner
-    return reason, state_after, owner_row, previous_offer, answer_row, next_offer
-
-
-def _fold(steps: pl.DataFrame) -> pl.DataFrame:
-    """Add what the state machine says; `offer` marks applied offers.
-
-    `previous_offer` and `next_offer` are positions of the subject's applied offers, NULL where there is none.
-    """
-    codes = steps["step"].replace_strict(STEPS, range(len(STEPS)), return_dtype=pl.Int8)
-    reason, state, owner, previous_offer, answer, next_offer = _fold_codes(
-        steps["subject"].to_numpy(), codes.to_numpy(), steps["owner"].is_not_null().to_numpy(), _NEXT
-    )
-
-    applied = reason < 0
-    return steps.with_columns(
-        pl.Series("status", np.where(applied, "applied", "ignored")),
-        _pick(pl.Series(REASONS), reason).alias("ignored_reason"),
-        _pick(pl.Series(STATES), state).alias("state"),
-        pl.Series("owner_team", np.where(state == _SALES, "sales", "marketing")),
-        _pick(steps["owner"], owner).alias("owner"),
-        _pick(steps["occurred_at"], answer).alias("answered_at"),
-        _pick(steps["step"], answer).alias("answer"),
-        _pick(steps["position"], previous_offer).alias("previous_offer"),
-        _pick(steps["position"], next_offer).alias("next_offer"),
-        pl.Series("offer", applied & (codes.to_numpy() == _OFFERED)),
-    )
-
-
-def _pick(values: pl.Series, places: NDArray[Any]) -> pl.Series:
-    """Give the value at each place, NULL where the place is -1."""
-    return values.gather(pl.Series(places, dtype=pl.Int64).replace(_NONE, None))
-
-
-def _follow_ups(offers: pl.DataFrame, touches: pl.DataFrame) -> pl.DataFrame:
+def _follow_ups(offers: pl.DataFrame, timeline: pl.DataFrame, step: pl.Series) -> pl.DataFrame:
     """Give each offer's first one-to-one touch of sales after it and before the subject's next offer.
 
     A touch counts that has the subject of the offer's touchpoint or names the offer's opportunity.
     """
-    answers = touches.filter(
-        pl.col("team").cast(pl.String) == "sales", pl.col("reach").cast(pl.String) == "one_to_one"
-    ).select(
-        "position",
-        pl.col("occurred_at").alias("first_follow_up_at"),
-        pl.col("subject_type").cast(pl.String).alias("touch_subject_type"),
-        pl.col("subject_id").alias("touch_subject_id"),
-        "opportunity_id",
-        pl.col("position").alias("followed_up"),
+    answers = (
+        timeline.lazy()
+        .with_columns(step)
+        .filter(pl.col("team") == "sales", pl.col("reach") == "one_to_one", pl.col("step").is_null())
+        .select(
+            "position",
+            pl.col("occurred_at").alias("first_follow_up_at"),
+            pl.col("subject_type").cast(pl.String).alias("touch_subject_type"),
+            pl.col("subject_id").alias("touch_subject_id"),
+            "opportunity_id",
+            pl.col("position").alias("followed_up"),
+        )
+        .collect()
     )
     found = []
     for key in (["touch_subject_type", "touch_subject_id"], ["opportunity_id"]):
