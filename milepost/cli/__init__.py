@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
 from milepost.cli import schema
+from milepost.cli.doctor import doctor
+from milepost.cli.errors import explain
 from milepost.cli.exit_codes import MEANINGS
+from milepost.cli.init import init
+from milepost.cli.journey import journey
+from milepost.cli.simulate import simulate
+
+#: What a shell gives for a command that Ctrl-C ended.
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,9 +26,48 @@ app = typer.Typer(
     help="Customer journeys from touchpoints: files in, audited six-stage journeys out.",
     epilog="Exit codes: " + "  ".join(f"[b]{int(code)}[/b] {meaning}" for code, meaning in MEANINGS.items()),
 )
-app.add_typer(schema.app, name="schema")
+
+#: Panel → its commands, each with examples; the order is that of `milepost --help`.
+COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
+    "Look": [
+        (
+            journey,
+            [
+                "milepost journey email:ann@example.com",
+                "milepost journey user:42 --json | jq .journey.status",
+            ],
+        ),
+    ],
+    "Set up": [
+        (init, ["milepost init shop && cd shop && milepost run"]),
+        (simulate, ["milepost simulate --customers 5000 --seed 7 --out market"]),
+        (doctor, ["milepost doctor", "milepost doctor --json | jq '.[] | select(.status == \"wrong\")'"]),
+    ],
+}
+
+
+def _examples(lines: list[str]) -> str:
+    return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def _add_commands(
+    target: typer.Typer, commands: dict[str, list[tuple[Callable[..., Any], list[str]]]]
+) -> None:
+    for panel, listed in commands.items():
+        for command, examples in listed:
+            name = command.__name__.replace("_", "-")
+            target.command(name, rich_help_panel=panel, epilog=_examples(examples))(command)
+
+
+_add_commands(app, COMMANDS)
+app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a user's mistake ends with a message and an exit code, never with a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        sys.exit(explain(error))

@@ -1,0 +1,177 @@
+"""`milepost doctor`: what is missing or wrong on this machine, in this home and project, and what helps."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.markup import escape
+
+from milepost.cli.console import out, print_json
+from milepost.cli.exit_codes import ExitCode
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+#: Below that much free space a run may fail; a home of the demonstration takes about a tenth of it.
+WANTED_FREE_BYTES = 2 * 1024**3
+
+Status = Literal["ok", "advice", "wrong"]
+_MARKS = {"ok": "[green]ok[/green]    ", "advice": "[yellow]advice[/yellow]", "wrong": "[red]wrong[/red] "}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, and what helps where something is to be done."""
+
+    check: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the doctor looks."""
+
+    home: Path
+    project: Path | None
+
+
+def doctor(home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Look for what is missing or wrong, and say what helps; fails if something is wrong."""
+    place = Place(home_folder(home), project)
+    findings = [finding for check in CHECKS for finding in check(place)]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            out.print(
+                f"{_MARKS[finding.status]}  [b]{finding.check}[/b]: {escape(finding.found)}", soft_wrap=True
+            )
+            if finding.remedy:
+                out.print(f"          {escape(finding.remedy)}", soft_wrap=True)
+    if any(finding.status == "wrong" for finding in findings):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def check_python(_: Place) -> Iterator[Finding]:
+    """Is it a Python that Milepost runs on?"""
+    version = sys.version_info[:2]
+    spelled = ".".join(str(part) for part in sys.version_info[:3])
+    if OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+        yield Finding("python", "ok", spelled)
+    else:
+        wanted = f"{'.'.join(map(str, OLDEST_PYTHON))} to {'.'.join(map(str, NEWEST_PYTHON))}"
+        yield Finding("python", "wrong", spelled, f"install Milepost with Python {wanted}")
+
+
+def check_packages(_: Place) -> Iterator[Finding]:
+    """Are the packages there that this version asks for, in versions that it was made for?"""
+    from packaging.requirements import Requirement
+
+    try:
+        asked = importlib.metadata.requires("milepost") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("packages", "wrong", "milepost itself is not installed", "run `make install`")
+        return
+    faults: list[str] = []
+    for requirement in map(Requirement, asked):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            faults.append(f"{requirement.name} is {found}, wanted {requirement.specifier}")
+    if faults:
+        yield Finding("packages", "wrong", "; ".join(faults), "run `make install`, or install the wheel anew")
+    else:
+        yield Finding(
+            "packages", "ok", f"milepost {importlib.metadata.version('milepost')} and all that it asks for"
+        )
+
+
+def check_contracts(_: Place) -> Iterator[Finding]:
+    """Do the schemas have the vocabulary's words, and fit the releases?"""
+    from schemas.releases import check_release, released_versions
+    from schemas.sync import stale_schemas
+
+    stale = sorted(stale_schemas())
+    faults = [fault for version in released_versions() for fault in check_release(version)]
+    if stale:
+        yield Finding("contracts", "wrong", f"stale enums: {', '.join(stale)}", "run `milepost schema sync`")
+    if faults:
+        yield Finding("contracts", "wrong", str(faults[0]), "run `milepost schema check`")
+    if not stale and not faults:
+        yield Finding("contracts", "ok", "schemas fit the vocabulary and every release")
+
+
+def check_home(place: Place) -> Iterator[Finding]:
+    """Can the home be written, by its owner alone, and is there room?"""
+    home = place.home
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    found = str(home) if home.exists() else f"{home} is not there yet; the first run makes it"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        remedy = "correct its rights, or name another with --home or MILEPOST_HOME"
+        yield Finding("home", "wrong", f"{existing} cannot be written: {error.strerror}", remedy)
+        return
+    yield Finding("home", "ok", found)
+    if home.exists() and stat.S_IMODE(home.stat().st_mode) & 0o007:
+        yield Finding("home", "advice", "everybody on this machine can look into it", f"run: chmod o= {home}")
+    free = shutil.disk_usage(existing).free
+    room = f"{free / 1024**3:,.1f} GiB free"
+    if free < WANTED_FREE_BYTES:
+        yield Finding(
+            "room", "advice", room, f"{WANTED_FREE_BYTES / 1024**3:.0f} GiB are recommended: make room"
+        )
+    else:
+        yield Finding("room", "ok", room)
+
+
+def check_key(place: Place) -> Iterator[Finding]:
+    """Is the key there, whole, and readable by its owner only?"""
+    from connectors.errors import KeyFileError
+    from connectors.keys import KEY_FILE, load_key
+
+    file = place.home / KEY_FILE
+    if not file.exists():
+        if (place.home / "warehouse.duckdb").exists():
+            remedy = "restore it with `milepost restore`; a new one makes strangers of everybody known"
+            yield Finding("key", "wrong", f"{file} is gone, and there is a warehouse", remedy)
+        else:
+            yield Finding("key", "ok", "none yet; the first run makes it")
+        return
+    try:
+        key = load_key(place.home)
+    except KeyFileError as error:
+        yield Finding("key", "wrong", str(error))
+        return
+    if file.stat().st_uid != os.getuid():
+        yield Finding(
+            "key", "advice", f"{file} belongs to another user", "give it to the user who runs Milepost"
+        )
+    yield Finding("key", "ok", f"{file} (fingerprint {key.key_id}), readable by its owner only")
+
+
+#: Every check, in the order in which a newcomer would look.
+CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
+    check_python,
+    check_packages,
+    check_contracts,
+    check_home,
+    check_key,
+)

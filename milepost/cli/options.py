@@ -1,0 +1,32 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: Where the data lives. Left out, it is the default home.
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="MILEPOST_HOME",
+        help="Where the data lives; ~/.local/share/milepost unless given.",
+    ),
+]
+ProjectOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--project", help="milepost.yaml, or the folder that holds it; the present folder unless given."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def home_folder(home: Path | None) -> Path:
+    """Give the home that an option names, else the default one."""
+    from milepost.project import default_home
+
+    return home.expanduser().absolute() if home is not None else default_home()
