@@ -12,8 +12,12 @@ from schemas.vocabulary import load_vocabulary
 
 VOCABULARY = load_vocabulary()
 
-TIMELINE_SCHEMA = pl.Schema({**load_tables()["touchpoints"].polars_schema, "named_account_id": pl.String})
-CONVERSIONS_SCHEMA = pl.Schema({**load_tables()["conversions"].polars_schema, "shared": pl.Boolean})
+TIMELINE_SCHEMA = pl.Schema(
+    [*load_tables()["touchpoints"].polars_schema.items(), ("named_account_id", pl.String())]
+)
+CONVERSIONS_SCHEMA = pl.Schema(
+    [*load_tables()["conversions"].polars_schema.items(), ("shared", pl.Boolean())]
+)
 
 
 def at(day: int, hour: int = 12, minute: int = 0) -> datetime:

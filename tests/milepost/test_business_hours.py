@@ -93,7 +93,7 @@ def test_nothing_is_due_without_business_hours(level: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("level", [{"days": ("Foo",)}, {"zone": "Europe/Nowhere"}])
 def test_unknown_words_are_named(level: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="Foo|Nowhere"):
+    with pytest.raises(ValueError, match=r"Foo|Nowhere"):
         due("2024-01-01T00:00:00", **level)
 
 

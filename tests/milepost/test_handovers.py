@@ -25,7 +25,7 @@ def ledger(*touches: dict[str, Any], shares: pl.DataFrame = NO_SHARES) -> Handed
     return hand_over(timeline(*touches), shares, VOCABULARY, Rules())
 
 
-def walk(*kinds: str, **said: Any) -> list[tuple[Any, ...]]:
+def walk(*kinds: str, **said: Any) -> list[str]:
     """What becomes of one subject's steps, one a day: state after each, or why it is ignored."""
     touches = [touch(f"e{day}", kind, at(day), **said) for day, kind in enumerate(kinds, 1)]
     found = rows_of(ledger(*touches).table, "state", "ignored_reason", "status")
