@@ -34,7 +34,8 @@ def due_at(offered_at: pl.Series, level: ServiceLevel) -> pl.Series:
     """
     if offered_at.is_empty() or not level.days or level.opens >= level.closes:
         return pl.Series(offered_at.name, [None] * len(offered_at), dtype=pl.Datetime("us", "UTC"))
-    wanted = timedelta(hours=level.hours) // timedelta(microseconds=1)
+    # At least one microsecond, so that nothing is due at the closing before it was offered.
+    wanted = max(timedelta(hours=level.hours) // timedelta(microseconds=1), 1)
     offered = offered_at.to_physical().to_numpy()
     offered_on = _local_days(offered_at, level.zone)
     days = _business_days(offered_on, wanted, level)

@@ -38,6 +38,7 @@ def due(offered: str, **level: Any) -> str:
         ("2024-01-01T10:00:00", 40, "2024-01-08T10:00:00"),
         ("2024-01-01T10:00:00", 0.5, "2024-01-01T10:30:00"),
         ("1969-12-31T16:00:00", 2, "1970-01-01T10:00:00"),
+        ("2024-01-02T08:00:00", 1e-12, "2024-01-02T09:00:00.000001"),
     ],
 )
 def test_hours_count_while_business_is_open(offered: str, hours: float, expected: str) -> None:
