@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from milepost.cli.console import err, out, print_json
+from milepost.cli.console import err, out, plain_table, print_json
 from milepost.cli.errors import CommandError
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
 from milepost.cli.warehouse import Row, Warehouse, open_warehouse
@@ -160,7 +160,7 @@ def _print_head(found: Journey, console: Console) -> None:
 
 
 def _print_identities(found: Journey, console: Console) -> None:
-    names = [f"{row['namespace']}:{row['value']}" for row in found.identities]
+    names = [_short(f"{row['namespace']}:{row['value']}") for row in found.identities]
     console.print(f"\n[b]Known as[/b] {escape(', '.join(names))}", soft_wrap=True)
     joined = [link for link in found.links if link["status"] == "joined"]
     others = [link for link in found.links if link["status"] != "joined"]
@@ -181,7 +181,19 @@ def _print_identities(found: Journey, console: Console) -> None:
 
 def _link(link: Row) -> str:
     evidence = f"{link['kind']} of {link['source']}" if link["kind"] else f"link fact {link['event_id']}"
-    return escape(f"{link['a']} — {link['b']}, first seen {_minute(link['first_seen_at'])} ({evidence})")
+    return escape(
+        f"{_short(link['a'])} — {_short(link['b'])}, first seen {_minute(link['first_seen_at'])} ({evidence})"
+    )
+
+
+def _short(identifier: str) -> str:
+    """Shorten the hash of a personal identifier: nobody reads 32 digits, and --json has them."""
+    from schemas.vocabulary import load_vocabulary
+
+    namespace, _, value = identifier.partition(":")
+    words = load_vocabulary().namespaces.get(namespace)
+    hashed = words is not None and words.personal is not None and _CUSTOMER_ID.fullmatch(value)
+    return f"{namespace}:{value[:8]}…" if hashed else identifier
 
 
 def _minute(moment: Any) -> str:
@@ -191,14 +203,16 @@ def _minute(moment: Any) -> str:
 def _timeline(touches: list[Row]) -> Table:
     from milepost.cli.summary import money
 
-    table = Table(title="Journey", title_justify="left", title_style="bold")
-    for column in ("when (UTC)", "stage entered", "what", "channel", "team", "campaign", "amount"):
-        table.add_column(column, justify="right" if column == "amount" else "left")
+    table = plain_table(
+        "Journey", "when (UTC)", "stage entered", "what", "where", "by", "amount", right=("amount",)
+    )
     for touch in touches:
         amount = "" if touch["amount_micros"] is None else money(touch["amount_micros"], touch["currency"])
         what = str(touch["kind"])
         if touch["content"]:
             what += f": {touch['content']}"
+        if touch["campaign_id"]:
+            what += f" [campaign {touch['campaign_id']}]"
         if touch["not_booked_reason"]:
             what += f" (not booked: {touch['not_booked_reason']})"
         table.add_row(
@@ -207,7 +221,6 @@ def _timeline(touches: list[Row]) -> Table:
             escape(what),
             touch["channel"],
             touch["team"],
-            escape(touch["campaign_id"] or ""),
             f"[b]{amount}[/b]" if touch["books"] else amount,
         )
     return table

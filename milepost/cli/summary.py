@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from milepost.cli.console import plain_table
 from milepost.cli.warehouse import Warehouse
 
 #: The two models whose best channels are shown: one of each kind, which often disagree.
@@ -116,7 +117,7 @@ def _stages(warehouse: Warehouse) -> tuple[Stage, ...]:
             reached=row["reached"],
             here_now=row["here_now"],
             rate=rate,
-            in_source=row["stage"] in in_source,
+            in_source=bool(row["entered"]) or row["stage"] in in_source,
         )
         for row, rate in zip(rows, rates, strict=False)
     )
@@ -178,9 +179,7 @@ def fates_table(fates: Fates) -> Table:
             "erased",
         ),
     }
-    table = Table(title="What became of the input", title_justify="left", title_style="bold")
-    for column in ("source", "", "came in", "became"):
-        table.add_column(column, justify="right" if column == "came in" else "left")
+    table = plain_table("What became of the input", "source", "", "came in", "became", right=("came in",))
     for source, units in fates.items():
         for unit, names in order.items():
             counted = units.get(unit, {})
@@ -196,13 +195,11 @@ def _stage_table(summary: Summary) -> Table:
         title += f", {summary.accounts:,} accounts"
     if summary.shared:
         title += f" ({summary.shared:,} shared identifiers left out)"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("stage")
-    for column in ("entered", "got here or further", "are here now", "continued to it"):
-        table.add_column(column, justify="right")
+    numbers = ("entered", "here or further", "here now", "went on to it")
+    table = plain_table(title, "stage", *numbers, right=numbers)
     for stage in summary.stages:
         if not stage.in_source:
-            table.add_row(stage.label, "absent in the source", "—", "—", "—")
+            table.add_row(stage.label, "absent in the source", "", "", "")
             continue
         rate = "" if stage.rate is None else f"{stage.rate:.1%}"
         table.add_row(stage.label, f"{stage.entered:,}", f"{stage.reached:,}", f"{stage.here_now:,}", rate)
@@ -211,9 +208,8 @@ def _stage_table(summary: Summary) -> Table:
 
 def _channel_table(summary: Summary) -> Table:
     currency = summary.channels[0].currency
-    table = Table(title=f"Best channels ({currency})", title_justify="left", title_style="bold")
-    for column in ("model", "channel", "conversions", "booked"):
-        table.add_column(column, justify="left" if column in ("model", "channel") else "right")
+    numbers = ("conversions", "booked")
+    table = plain_table(f"Best channels ({currency})", "model", "channel", *numbers, right=numbers)
     for channel in summary.channels:
         amount = money(channel.booked_micros, currency)
         table.add_row(channel.model, channel.label, f"{channel.conversions:,.1f}", amount)
