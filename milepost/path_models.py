@@ -44,16 +44,18 @@ def channel_credits(path_counts: pl.DataFrame, rules: Rules) -> pl.DataFrame:
         OverflowError: A credit exceeds what the table's column holds.
     """
     models: dict[str, _Model] = {"markov": _markov, "shapley": _shapley}
+    asked = {name: model for name, model in models.items() if name in rules.models}
+    if not asked:
+        return _table([])
     touches = _touches(path_counts)
     untouched = _totals(path_counts.filter(pl.col("path") == ""))
     rows: list[_Row] = []
-    for name, model in models.items():
-        if name in rules.models:
-            rows += [
-                _Row(name, currency, NO_TOUCH, _ONE * total.conversions, total.amount_micros)
-                for currency, total in untouched.items()
-            ]
-            rows += [_Row(name, *credited) for credited in model(touches)]
+    for name, model in asked.items():
+        rows += [
+            _Row(name, currency, NO_TOUCH, _ONE * total.conversions, total.amount_micros)
+            for currency, total in untouched.items()
+        ]
+        rows += [_Row(name, *credited) for credited in model(touches)]
     return _table(rows)
 
 
