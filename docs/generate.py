@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from typer.main import get_command
 
 from milepost.cli import app
 from milepost.cli.exit_codes import MEANINGS
+from milepost.project import CsvSettings, Source
+from milepost.rules import Rules, ServiceLevel
 from schemas.contracts import FACT_TYPES, UNRECOGNISED, avro_schema
 from schemas.tables import load_tables
 from schemas.vocabulary import Kind, load_vocabulary
+from warehouse.views import all_views
 
 REFERENCE_FOLDER = Path(__file__).with_name("reference")
 
@@ -24,6 +28,8 @@ def pages() -> dict[str, str]:
         "vocabulary.md": vocabulary_page(),
         "facts.md": facts_page(),
         "tables.md": tables_page(),
+        "views.md": views_page(),
+        "settings.md": settings_page(),
         "command_line.md": command_line_page(),
     }
 
@@ -151,6 +157,74 @@ def tables_page() -> str:
         "currency's unit; `credit` is DECIMAL(18,12). No table holds a floating-point number.",
         *sections,
     )
+
+
+def views_page() -> str:
+    """Describe the views of marketing and sales, and what both share."""
+    sections = [
+        f"## {view.name}\n\n{view.doc} Key: {', '.join(f'`{column}`' for column in view.grain)}.\n\n"
+        + _table(("column", "meaning"), ((f"`{name}`", doc) for name, doc in view.columns.items()))
+        for view in sorted(all_views().values(), key=lambda view: view.name)
+    ]
+    return _page(
+        "Views",
+        "warehouse/views/",
+        "They read the base tables and the present from `journey.clock`. Both teams read the same base figures: the "
+        "views of `shared` are what the others count from.",
+        *sections,
+    )
+
+
+def settings_page() -> str:
+    """Describe what `milepost.yaml` may hold."""
+    sections = [
+        "## Top level\n\n"
+        + _table(
+            ("setting", "default", "meaning"),
+            (
+                ("`sources`", "none", "Name of a source → its settings, below."),
+                ("`rules`", "see below", "What the tables depend on; a change rebuilds them."),
+                (
+                    "`phone_region`",
+                    "none",
+                    "Country of telephone numbers without a country code, such as `DE`.",
+                ),
+            ),
+        ),
+        *(
+            f"## {title}\n\n{_settings(model)}"
+            for title, model in (
+                ("A source", Source),
+                ("CSV of a source: `csv`", CsvSettings),
+                ("Rules: `rules`", Rules),
+                ("Service level of sales: `rules.service_level`", ServiceLevel),
+            )
+        ),
+    ]
+    return _page("Settings of a project", "milepost/project.py and milepost/rules.py", *sections)
+
+
+def _settings(model: type[BaseModel]) -> str:
+    rows = [
+        (
+            f"`{name}`",
+            "required" if field.is_required() else _spelled(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
+        for name, field in model.model_fields.items()
+        if not field.exclude
+    ]
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "see below"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{part}`" for part in value) or "none"
+    if isinstance(value, dict):
+        return "none" if not value else f"`{value}`"
+    return "none" if value is None else f"`{value}`"
 
 
 def command_line_page() -> str:
