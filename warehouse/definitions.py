@@ -197,7 +197,7 @@ def read_frame(
         pl.col(name).dt.replace_time_zone("UTC")
         for name, kind in table.polars_schema.items()
         if isinstance(kind, pl.Datetime)
-    ).cast(dict(table.polars_schema))
+    ).cast(table.polars_schema)
 
 
 Change = Literal["append", "replace"]

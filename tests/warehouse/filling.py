@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -138,7 +139,7 @@ STORY: dict[str, list[Mapping[str, Any]]] = {
          "stage": "conversion", "products": [], "booking_number": 0, "opportunity_id": "deal"},
     ],
     "credits": [
-        {"conversion_id": c, "model": m, "event_id": e, "channel": h, "campaign_id": p, "credit": s,
+        {"conversion_id": c, "model": m, "event_id": e, "channel": h, "campaign_id": p, "credit": Decimal(s),
          "amount_micros": a, "net_micros": n, "currency": u}
         for c, m, e, h, p, s, a, n, u in [
             ("t03", "first_touch", "t01", "display", SPRING, "1", 100_000_000, 80_000_000, "EUR"),
@@ -153,9 +154,12 @@ STORY: dict[str, list[Mapping[str, Any]]] = {
         ]
     ],
     "channel_credits": [
-        {"model": "shapley", "currency": "EUR", "channel": "display", "credit": "0.5", "amount_micros": 50_000_000},
-        {"model": "shapley", "currency": "EUR", "channel": "website", "credit": "0.5", "amount_micros": 50_000_000},
-        {"model": "shapley", "currency": "USD", "channel": "crm", "credit": "1", "amount_micros": 1_000_000_000},
+        {"model": "shapley", "currency": "EUR", "channel": "display",
+         "credit": Decimal("0.5"), "amount_micros": 50_000_000},
+        {"model": "shapley", "currency": "EUR", "channel": "website",
+         "credit": Decimal("0.5"), "amount_micros": 50_000_000},
+        {"model": "shapley", "currency": "USD", "channel": "crm",
+         "credit": Decimal(1), "amount_micros": 1_000_000_000},
     ],
     "handovers": [
         {"handover_id": "t09", "subject_type": "opportunity", "subject_id": "deal", "opportunity_id": "deal",

@@ -38,10 +38,7 @@ WITH steps AS (
 leads AS (
     SELECT *
     FROM steps
-    WHERE step = 'offered' AND state_now IN ('offered', 'sales') AND NOT shared
-        AND CASE WHEN lead_type = 'opportunity' THEN outcome = 'open' ELSE booked_micros IS NULL AND handover_id NOT IN (
-            SELECT handover_id FROM shared.offer_bookings
-        ) END
+    WHERE step = 'offered' AND state_now IN ('offered', 'sales') AND NOT shared AND outcome = 'open'
     QUALIFY row_number() OVER (PARTITION BY lead_type, lead_id ORDER BY occurred_at DESC, handover_id DESC) = 1
 ),
 subjects AS (

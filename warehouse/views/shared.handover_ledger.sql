@@ -30,7 +30,7 @@
 -- expected_currency: Its currency.
 -- cost_micros: Of an offer: what was spent to bring it here, in millionths; NULL where several currencies were.
 -- cost_currency: Its currency.
--- outcome: What became of the lead so far: `won`, `lost` or `open`.
+-- outcome: What became of the lead so far: `won`, `lost` or `open`; an account or customer is won by a conversion since.
 -- booked_micros: Of an offer: what it brought before the next offer, in millionths; NULL without, or in several currencies.
 -- booked_currency: Its currency.
 -- net_micros: Of an offer: the same, less refunds.
@@ -50,7 +50,11 @@ brought AS (
     FROM shared.offer_bookings
     GROUP BY handover_id
 ),
-bought AS (SELECT DISTINCT subject_type, subject_id FROM journey.conversions)
+bought AS (
+    SELECT subject_type, subject_id, max(occurred_at) AS last_at
+    FROM journey.conversions
+    GROUP BY subject_type, subject_id
+)
 SELECT
     h.handover_id, h.subject_type AS lead_type, h.subject_id AS lead_id, h.customer_id, h.account_id,
     h.step, h.occurred_at, h.status, h.ignored_reason, h.state, h.owner_team, h.owner, h.reason,
@@ -69,7 +73,7 @@ SELECT
     h.expected_micros, h.expected_currency, h.cost_micros, h.currency AS cost_currency,
     CASE
         WHEN h.subject_type = 'opportunity' THEN coalesce(o.outcome, 'open')
-        WHEN bought.subject_id IS NOT NULL THEN 'won'
+        WHEN bought.last_at >= h.occurred_at THEN 'won'
         ELSE 'open'
     END AS outcome,
     brought.booked_micros, brought.currency AS booked_currency, brought.net_micros
