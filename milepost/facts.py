@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-#: Columns that say how a fact arrived, not what it says.
-ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version")
+#: Columns that say how a fact arrived, not what it says; `is_new` and `unit` are marks that a run gives it.
+ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version", "is_new", "unit")
 
 
 @dataclass(frozen=True)

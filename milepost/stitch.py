@@ -55,7 +55,7 @@ class Customers:
 
 @dataclass(frozen=True)
 class Folded:
-    """The tables that need nothing beyond the subjects at hand, and what the tables over all subjects need.
+    """The tables that need nothing beyond the subjects at hand, and what the tables across subjects need.
 
     `path_counts` is as `count_paths` gives it; `timeline` and `conversions` are in fold order.
     """
@@ -83,8 +83,15 @@ def stitch(facts: Facts, vocabulary: Vocabulary, rules: Rules) -> Tables:
     evidence = weigh_evidence(standing, vocabulary)
     customers = identify(evidence, vocabulary)
     folded = fold_subjects(evidence, customers, vocabulary, rules)
-    summary = summarise(folded, evidence.facts["spend"], folded.path_counts, vocabulary, rules)
-    return as_tables({**evidence.tables, **customers.tables, **folded.tables, **summary})
+    spend = evidence.facts["spend"]
+    shares = share_spend(spend, folded.timeline, vocabulary)
+    across = {
+        "spend_shares": shares,
+        "spend": spend_table(spend, shares, rules).table,
+        "channel_credits": channel_credits(folded.path_counts, rules),
+    }
+    ledger = fold_ledger(folded, shares, vocabulary, rules)
+    return as_tables({**evidence.tables, **customers.tables, **folded.tables, **ledger, **across})
 
 
 def weigh_evidence(standing: Facts, vocabulary: Vocabulary) -> Evidence:
@@ -267,27 +274,20 @@ def _with_money(subjects: pl.DataFrame, conversions: pl.DataFrame, key: str) -> 
     ).with_columns(pl.col("currencies").fill_null(0))
 
 
-def summarise(
-    folded: Folded, spend: pl.DataFrame, path_counts: pl.DataFrame, vocabulary: Vocabulary, rules: Rules
-) -> Tables:
-    """Give the tables that look across subjects: spend and its shares, the ledger, opportunities, money, channels.
+def fold_ledger(folded: Folded, shares: pl.DataFrame, vocabulary: Vocabulary, rules: Rules) -> Tables:
+    """Give the tables that need to know what touches had cost: `handovers`, `opportunities`, `money`.
 
     Args:
-        folded: the subjects concerned.
-        spend: facts of spend that stand.
-        path_counts: of all subjects, as `count_paths` gives them.
+        folded: the subjects concerned, whole.
+        shares: table `spend_shares`, with at least the shares of their touches.
         vocabulary: the words.
         rules: the settings.
     """
-    shares = share_spend(spend, folded.timeline, vocabulary)
     ledger = hand_over(folded.timeline, shares, vocabulary, rules)
     return {
-        "spend_shares": shares,
-        "spend": spend_table(spend, shares, rules).table,
         "handovers": ledger.table,
         "opportunities": opportunities(folded.timeline, ledger.table, folded.conversions, vocabulary),
         "money": money(_without_shared_accounts(folded.conversions), ledger.costs),
-        "channel_credits": channel_credits(path_counts, rules),
     }
 
 
