@@ -71,7 +71,7 @@ NAMES = (
 
 #: How often each way of being recognised occurs.
 LOGGED_IN_SHARE = 0.5
-KIOSK_VISIT_SHARE = 0.15
+KIOSK_VISIT_SHARE = 0.3
 #: Visits on a family's tablet that name somebody without a log-in: a newsletter read over another's
 #: shoulder. They can make one person of two, which costs precision.
 CARELESS_SHARE = 0.002
@@ -114,16 +114,19 @@ def _cookies(world: World, rng: np.random.Generator, touches: pl.DataFrame) -> p
     """Add `cookie`, `in_app` (seen by its installation instead) and `shared` (it is other people's cookie as well)."""
     person, at = touches["person"].to_numpy(), touches["at"].to_numpy()
     count = len(person)
-    # 0: the own computer, 1: a second browser or the family's tablet, 2: the app.
-    slot = rng.choice(3, size=count, p=(0.64, 0.26, 0.10)).astype(np.int64)
+    # 0: the own computer, 1: a second browser or the family's tablet, 2: a third, or the app.
+    devices = np.where(_mixed(world.seed, person) % np.uint64(100) < np.uint64(55), 1, 3)
+    slot = np.minimum(rng.choice(3, size=count, p=(0.64, 0.28, 0.08)), devices - 1).astype(np.int64)
     family, kiosk = world.family[person], world.kiosk[person]
+    slot[(family >= 0) & (rng.random(count) < 0.3)] = 1
     # Who names themselves without a log-in does so on a device of their own, nearly always.
     careful = (touches["logged_in"].not_() & touches["names_email"]).to_numpy()
     slot[(family >= 0) & careful & (rng.random(count) >= CARELESS_SHARE)] = 0
     on_family = (family >= 0) & (slot == 1)
     on_kiosk = (kiosk >= 0) & touches["logged_in"].to_numpy() & (rng.random(count) < KIOSK_VISIT_SHARE)
     has_app = touches["device"].is_not_null().to_numpy()
-    in_app = (slot == 2) & has_app & touches["logged_in"].to_numpy() & ~on_kiosk
+    uses_app = rng.random(count) < 0.2
+    in_app = uses_app & has_app & touches["logged_in"].to_numpy() & ~on_kiosk
     owner = np.where(on_kiosk, kiosk, np.where(on_family, family, person))
     sort = np.where(on_kiosk, 2, np.where(on_family, 1, 0))
     # Each browser forgets at its own time.

@@ -37,7 +37,8 @@ SIGN_UP_SHARE = {"consumer": 0.85, "business": 0.55}
 #: keeps them apart, which costs recall.
 SECOND_USER_SHARE = 0.003
 FAMILY_SHARE = 0.08
-KIOSK_SHARE = 0.03
+#: Signed-up consumers who now and then use the shop's own terminal, one for two thousand people.
+KIOSK_SHARE = 0.12
 PHONE_SHARE = {"consumer": 0.20, "business": 0.70}
 
 CURRENCIES = ("EUR", "USD", "GBP")
@@ -234,11 +235,9 @@ def build_world(customers: int, seed: int) -> World:
     # In half of the families only two of the three use it.
     uses_it = (np.arange(consumers) % 3 < 2) | (rng.random(consumers) < 0.5)
     family[in_business:] = np.where(has_tablet & uses_it, household, -1)
-    kiosks = max(1, customers // 1_500)
+    kiosks = max(1, customers // 2_000)
     kiosk = np.where(
-        signed_up & ~business & (rng.random(customers) < max(KIOSK_SHARE, min(1.0, 60 / max(1, customers)))),
-        rng.integers(0, kiosks, customers),
-        -1,
+        signed_up & ~business & (rng.random(customers) < KIOSK_SHARE), rng.integers(0, kiosks, customers), -1
     )
     first_kind = rng.choice(len(FIRST_KINDS), size=customers, p=FIRST_KIND_SHARES).astype(np.int64)
     disappointed = np.isin(first_kind, [FIRST_KINDS.index(kind) for kind in DISAPPOINTING])

@@ -5,7 +5,7 @@ SELECT
     CAST(day AS DATE) AS day,
     CAST(cost AS DECIMAL(18, 2)) AS amount,
     currency,
-    channel || ':' || campaign || ':' || day AS native_id,
+    channel || ':' || coalesce(campaign, '') || ':' || day AS native_id,
     CAST(epoch(CAST(updated_at AS TIMESTAMP)) AS BIGINT) AS revision,
     CAST(exported_at AS TIMESTAMP) AS received_at
 FROM raw

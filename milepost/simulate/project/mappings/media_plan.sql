@@ -4,6 +4,6 @@ SELECT
     medium AS channel,
     CAST(day AS DATE) AS day,
     CAST(contacts AS BIGINT) AS count,
-    campaign || ':' || medium || ':' || day AS native_id,
+    medium || ':' || day AS native_id,
     CAST(reported_at AS TIMESTAMP) AS received_at
 FROM raw
