@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from typer.main import get_command
 
+from connectors.mapping.columns import mapping_columns
 from milepost.cli import app
 from milepost.cli.exit_codes import MEANINGS
 from milepost.project import CsvSettings, Source
@@ -19,6 +20,20 @@ from schemas.tables import load_tables
 from schemas.vocabulary import Kind, load_vocabulary
 from warehouse.views import all_views
 
+#: The forms of a mapping's columns, in words.
+FORMS = {
+    "text": "text",
+    "texts": "a text or a list of texts",
+    "identifier": "`namespace:value`",
+    "values": "a text or a list of texts",
+    "native": "text: the source's own id",
+    "time": "TIMESTAMP, with or without time zone",
+    "day": "DATE",
+    "amount": "DECIMAL or integer",
+    "integer": "integer",
+    "boolean": "boolean",
+    "json": "JSON or a struct",
+}
 REFERENCE_FOLDER = Path(__file__).with_name("reference")
 
 
@@ -27,6 +42,7 @@ def pages() -> dict[str, str]:
     return {
         "vocabulary.md": vocabulary_page(),
         "facts.md": facts_page(),
+        "mappings.md": mappings_page(),
         "tables.md": tables_page(),
         "views.md": views_page(),
         "settings.md": settings_page(),
@@ -139,6 +155,30 @@ def _avro_type(kind: Any) -> str:
 
 def _words(enum: dict[str, Any]) -> str:
     return "enum: " + ", ".join(f"`{symbol}`" for symbol in enum["symbols"] if symbol != UNRECOGNISED)
+
+
+def mappings_page() -> str:
+    """Describe the columns that a mapping may yield, type of fact by type of fact."""
+    namespaces = tuple(load_vocabulary().namespaces)
+    sections = []
+    for fact in FACT_TYPES:
+        columns = mapping_columns(fact, namespaces)
+        # A column may also go by the contract's name: listed once, under its own.
+        own = [column for name, column in columns.items() if name == column.name and name not in namespaces]
+        listed = _table(("column", "form", "meaning"), ((f"`{c.name}`", FORMS[c.form], c.doc) for c in own))
+        also = (
+            "\n\nAnd a column for each namespace: " + ", ".join(f"`{name}`" for name in namespaces) + "."
+            if namespaces[0] in columns
+            else ""
+        )
+        sections.append(f"## {fact}\n\n{listed}{also}")
+    return _page(
+        "Columns of mappings",
+        "connectors/mapping/columns.py",
+        "What a mapping may yield for each type of fact. A column may also be called as the "
+        "[contract](facts.md) calls it.",
+        *sections,
+    )
 
 
 def tables_page() -> str:

@@ -15,8 +15,8 @@ SELECT
         ELSE what -- an unknown word is rejected aloud, not guessed at
     END AS kind,
 
-    -- When it happened. Text is read as a time; without a zone it is UTC, unless the source sets `zone`.
-    happened AS occurred_at,
+    -- When it happened. A time without a zone is UTC, unless the source sets `zone`. One that is no time fails its row.
+    CAST(happened AS TIMESTAMP) AS occurred_at,
 
     -- Who: a column for each namespace of identifiers. A row with both a cookie and an e-mail address links them, so
     -- that the anonymous visits before belong to the same customer. Addresses are hashed before they are stored.
@@ -31,7 +31,7 @@ SELECT
     CASE WHEN product <> '' THEN [product] END AS products,
 
     -- Which deal a refund takes back.
-    nullif(order_number, '') AS deal_id,
+    nullif(order_number, '') AS deal,
 
     campaign AS campaign,
 
