@@ -21,6 +21,7 @@ from milepost.simulate.selling import sell
 from milepost.simulate.truth import identifiers_seen
 from milepost.simulate.world import DAY, World, build_world
 
+WITHDRAWN_SHARE = 0.01
 TEMPLATE = Path(__file__).with_name("project")
 #: Called with what is being done, and how many of how many steps are done.
 Progress = Callable[[str, int, int], None]
@@ -62,6 +63,11 @@ def live(
     matched = lists.matches(world, rng)
     matched = matched.filter(pl.col("at") <= until.gather(matched["person"]))
     wrong = matched.filter("wrong")
+    # Some calls were logged with the wrong person: the CRM takes them back.
+    withdrawn = named.filter(
+        pl.col("kind").is_in(["call", "personal_email"])
+        & pl.Series(rng.random(named.height) < WITHDRAWN_SHARE)
+    ).with_columns((pl.col("at") + DAY).alias("at"))
     tables = {
         "ads_spend": lists.spend(world, rng),
         "media_plan": lists.exposures(world, rng),
@@ -85,11 +91,18 @@ def live(
             stamp("at").alias("synced_at"),
             pl.col("at").alias("received"),
         ),
+        "crm_withdrawn": withdrawn.select(
+            pl.format("act{}", "number").alias("activity_id"),
+            stamp("at").alias("withdrawn_at"),
+            stamp("at").alias("synced_at"),
+            pl.col("at").alias("received"),
+        ),
         "consents": consents,
         "erasures": erasures,
     }
     # Somebody else's identifiers stay in the truth; of the erased nothing does.
-    truth = identifiers_seen(named, matched.filter(~pl.col("wrong")))
+    standing = named.join(withdrawn.select("number"), on="number", how="anti", maintain_order="left")
+    truth = identifiers_seen(standing, matched.filter(~pl.col("wrong")))
     truth = truth.filter(~pl.col("true_customer").is_in(gone.tolist()) | pl.col("shared_device"))
     return named, tables, truth
 

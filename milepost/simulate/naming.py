@@ -72,10 +72,13 @@ NAMES = (
 #: How often each way of being recognised occurs.
 LOGGED_IN_SHARE = 0.5
 KIOSK_VISIT_SHARE = 0.3
+ANONYMOUS_KIOSK_SHARE = 0.03
 #: Visits on a family's tablet that name somebody without a log-in: a newsletter read over another's
 #: shoulder. They can make one person of two, which costs precision.
-CARELESS_SHARE = 0.002
-SHARED_MAILBOX_SHARE = 0.004
+CARELESS_SHARE = 0.008
+#: In one of so many companies people ask from the company's mailbox, which knows no person.
+COMPANIES_PER_MAILBOX = 300
+MAILBOX_SHARE = 0.7
 #: Cookies live about so long; after that the same browser has a new one.
 COOKIE_LIFE = 420 * DAY
 BLOCKED_COOKIE_SHARE = 0.002
@@ -111,7 +114,7 @@ def _mixed(seed: int, *parts: Integers) -> npt.NDArray[np.uint64]:
 
 
 def _cookies(world: World, rng: np.random.Generator, touches: pl.DataFrame) -> pl.DataFrame:
-    """Add `cookie`, `in_app` (seen by its installation instead) and `shared` (it is other people's cookie as well)."""
+    """Add `cookie` and `in_app` (the tracker saw the app's installation instead)."""
     person, at = touches["person"].to_numpy(), touches["at"].to_numpy()
     count = len(person)
     # 0: the own computer, 1: a second browser or the family's tablet, 2: a third, or the app.
@@ -123,7 +126,10 @@ def _cookies(world: World, rng: np.random.Generator, touches: pl.DataFrame) -> p
     careful = (touches["logged_in"].not_() & touches["names_email"]).to_numpy()
     slot[(family >= 0) & careful & (rng.random(count) >= CARELESS_SHARE)] = 0
     on_family = (family >= 0) & (slot == 1)
-    on_kiosk = (kiosk >= 0) & touches["logged_in"].to_numpy() & (rng.random(count) < KIOSK_VISIT_SHARE)
+    at_terminal = np.where(touches["logged_in"].to_numpy(), KIOSK_VISIT_SHARE, ANONYMOUS_KIOSK_SHARE)
+    on_kiosk = (
+        (kiosk >= 0) & (touches["system"] == "web").to_numpy() & ~careful & (rng.random(count) < at_terminal)
+    )
     has_app = touches["device"].is_not_null().to_numpy()
     uses_app = rng.random(count) < 0.2
     in_app = uses_app & has_app & touches["logged_in"].to_numpy() & ~on_kiosk
@@ -139,15 +145,14 @@ def _cookies(world: World, rng: np.random.Generator, touches: pl.DataFrame) -> p
     return touches.with_columns(
         text.to_series().alias("cookie"),
         pl.Series("in_app", in_app),
-        pl.Series("shared", on_kiosk | on_family),
     )
 
 
 def name_touches(world: World, rng: np.random.Generator, happenings: pl.DataFrame) -> pl.DataFrame:
     """Add the recording `system` and the identifiers that it saw; what nobody could be recognised by was not recorded.
 
-    Result: the columns of the ledger, `number` (a running number), `system`, `shared` (the cookie, or the
-    mailbox, belongs to several) and one text column for each of `NAMES`, null where not seen.
+    Result: the columns of the ledger, `number` (a running number), `system`, `business` (boolean) and one text
+    column for each of `NAMES`, null where not seen.
     """
     people = world.identifiers
     person = happenings["person"]
@@ -169,6 +174,7 @@ def name_touches(world: World, rng: np.random.Generator, happenings: pl.DataFram
         pl.int_range(pl.len()).alias("number"),
         business,
         signed_up_at,
+        pl.Series("company", world.account).gather(person),
         pl.Series("twice", world.second_user).gather(person),
         *(pl.Series(name, values) for name, values in luck.items()),
     )
@@ -199,10 +205,10 @@ def _seen(frame: pl.DataFrame) -> pl.DataFrame:
     user = pl.when(second).then("second_user").otherwise("user")
     email = pl.when(second).then("second_email").otherwise("email")
     mailbox = (
-        pl.col("business")
-        & (kind == "enquiry")
-        & ((pl.col("account") >= 0) | (pl.col("email").is_not_null()))
-        & (pl.col("luck_mailbox") < SHARED_MAILBOX_SHARE)
+        (kind == "enquiry")
+        & (pl.col("company") >= 0)
+        & (pl.col("company") % COMPANIES_PER_MAILBOX == 7)
+        & (pl.col("luck_mailbox") < MAILBOX_SHARE)
     )
     info = pl.col("email").str.replace(r"^[^@]*", "info")
     signed = pl.col("at") >= pl.col("signed_up_at")
@@ -252,10 +258,8 @@ def _seen(frame: pl.DataFrame) -> pl.DataFrame:
     blocked = (where == "web") & pl.col("logged_in").not_() & (pl.col("luck_blocked") < BLOCKED_COOKIE_SHARE)
     values["cookie"] = pl.when(blocked).then(pl.lit("(not set)")).otherwise("cookie")
     named = frame.with_columns(
-        (pl.col("shared") & seen["cookie"]).alias("shared_cookie"),
-        mailbox.alias("shared_mailbox"),
         *(pl.when(seen[name]).then(values.get(name, pl.col(name))).alias(name) for name in NAMES),
     )
     return named.filter(
         pl.any_horizontal(pl.col(name).is_not_null() for name in NAMES) | (pl.col("account") >= 0)
-    ).select(*COLUMNS, "number", "system", "business", "shared_cookie", "shared_mailbox", *NAMES)
+    ).select(*COLUMNS, "number", "system", "business", *NAMES)

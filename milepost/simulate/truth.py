@@ -15,31 +15,29 @@ def identifiers_seen(named: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame
     """Give the truth about every identifier that a record names.
 
     Args:
-        named: happenings with `person`, one text column for each of `NAMES`, `shared_cookie`, `shared_mailbox`.
+        named: happenings with `person` and one text column for each of `NAMES`.
         matched: right matches: `person`, `contact_id`, `user_id`.
 
     Returns:
-        `namespace`, `value`, `true_customer` (integer), `shared_device` (boolean), `evidence_group` (integer), one
-        row per identifier, sorted by namespace and value.
+        `namespace`, `value`, `true_customer` (integer; the smallest of several), `shared_device` (boolean: several
+        people used it, be it a cookie, a mailbox or a telephone), `evidence_group` (integer), one row per identifier,
+        sorted by namespace and value.
     """
     records = pl.concat(
         [
-            named.select("person", "shared_cookie", "shared_mailbox", *NAMES),
+            named.select("person", *NAMES),
             matched.select("person", crm_contact="contact_id", user="user_id"),
         ],
         how="diagonal",
     )
-    records = records.with_columns(pl.col("shared_cookie", "shared_mailbox").fill_null(value=False)).unique(
-        maintain_order=True
-    )
-    shared = {"cookie": pl.col("shared_cookie"), "email": pl.col("shared_mailbox")}
+    records = records.unique(maintain_order=True)
     known = pl.concat(
         [
             records.filter(pl.col(name).is_not_null() & (pl.col(name) != BLOCKED_COOKIE))
             .group_by(pl.lit(name).alias("namespace"), pl.col(name).alias("value"))
             .agg(
                 pl.col("person").min().alias("true_customer"),
-                shared.get(name, pl.lit(value=False)).any().alias("shared_device"),
+                (pl.col("person").n_unique() > 1).alias("shared_device"),
             )
             for name in NAMES
         ]

@@ -39,6 +39,7 @@ SECOND_USER_SHARE = 0.003
 FAMILY_SHARE = 0.08
 #: Signed-up consumers who now and then use the shop's own terminal, one for two thousand people.
 KIOSK_SHARE = 0.12
+COMPANIES_PER_SWITCHBOARD = 80
 PHONE_SHARE = {"consumer": 0.20, "business": 0.70}
 
 CURRENCIES = ("EUR", "USD", "GBP")
@@ -141,6 +142,11 @@ def _identifiers(
     consumer = ~business
     has_phone = rng.random(count) < np.where(business, PHONE_SHARE["business"], PHONE_SHARE["consumer"])
     phone_of = np.where(has_phone, np.cumsum(has_phone) - 1, -1)
+    # In some companies all people share the switchboard's number, which is the first one's.
+    company = np.flatnonzero(business & (account % COMPANIES_PER_SWITCHBOARD == 3))
+    opens = np.concatenate(([True], account[1:] != account[:-1]))
+    first_of = np.maximum.accumulate(np.where(opens, np.arange(count), 0))
+    phone_of[company] = phone_of[first_of[company]]
     phones = pl.Series("phone", _fictional_phones(int(has_phone.sum())), dtype=pl.String)
     people = pl.DataFrame(
         {
