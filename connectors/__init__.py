@@ -1,1 +1,1 @@
-"""Connectors: the world to facts, and the bus that carries them."""
+"""Connectors: from the world to facts (files, mappings, keys, the contract check), and the bus that carries facts."""

@@ -1,0 +1,1 @@
+"""Files as sources: found, known by their content, and read in bounded batches."""

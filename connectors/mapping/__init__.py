@@ -1,0 +1,1 @@
+"""Mappings: one SELECT in DuckDB that makes facts of raw records."""
