@@ -33,10 +33,10 @@ def create_words(connection: duckdb.DuckDBPyConnection) -> None:
     connection.executemany("INSERT INTO stages VALUES (?, ?)", list(rank.items()))
     connection.execute(
         "CREATE TEMP TABLE kinds (kind VARCHAR, stage VARCHAR, level INTEGER, stage_rank INTEGER,"
-        " booked BOOLEAN, refunded BOOLEAN, links_only BOOLEAN)"
+        " booked BOOLEAN, refunded BOOLEAN, links_only BOOLEAN, number INTEGER)"
     )
     connection.executemany(
-        "INSERT INTO kinds VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO kinds VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 name,
@@ -46,8 +46,9 @@ def create_words(connection: duckdb.DuckDBPyConnection) -> None:
                 kind.amount == "booked",
                 kind.amount == "refunded",
                 kind.links_only,
+                number,
             )
-            for name, kind in vocabulary.kinds.items()
+            for number, (name, kind) in enumerate(vocabulary.kinds.items())
         ],
     )
 
