@@ -55,7 +55,12 @@ def write(frame: pl.DataFrame, path: Path) -> None:
 
 
 def write_by_year(frame: pl.DataFrame, received: pl.Series, folder: Path, suffix: str) -> int:
-    """Write one file per year of arrival into the folder, `2018` + suffix and so on; gives how many rows."""
+    """Write one file per year of arrival into the folder, `2018` + suffix and so on; gives how many rows.
+
+    Without rows it writes the columns' names alone, where the form has such a thing.
+    """
+    if frame.is_empty() and "jsonl" not in suffix:
+        write(frame, folder / f"empty{suffix}")
     years = pl.from_epoch(received, time_unit="s").dt.year()
     for year in sorted(years.unique().to_list()):
         write(frame.filter(years == year), folder / f"{year}{suffix}")

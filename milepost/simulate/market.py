@@ -152,8 +152,6 @@ def simulate(customers: int, seed: int, out: Path, progress: Progress | None = N
     tell("lists and truth", steps - 1)
     for folder, table in tables.items():
         records += write_by_year(table.drop("received"), table["received"], out / "data" / folder, ".csv")
-        if table.is_empty():
-            write(table.drop("received"), out / "data" / folder / "none.csv")
     truth_file = out / "truth" / "identifiers.parquet"
     write(truth, truth_file)
     shutil.copytree(TEMPLATE, out, dirs_exist_ok=True)
