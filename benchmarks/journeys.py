@@ -90,7 +90,8 @@ class Journeys:
 def _kind_probabilities() -> npt.NDArray[np.float64]:
     """Give cumulative probabilities of kinds (columns), one row a place in the journey."""
     vocabulary = load_vocabulary()
-    groups: dict[str | None, int] = {**vocabulary.stage_rank, None: len(vocabulary.stages)}
+    groups: dict[str | None, int] = {None: len(vocabulary.stages)}
+    groups.update(vocabulary.stage_rank)
     weights = np.zeros((len(groups), len(vocabulary.kinds)))
     for place, (name, kind) in enumerate(vocabulary.kinds.items()):
         group = groups["retain"] if name == "refund" else groups[kind.stage]
@@ -222,9 +223,9 @@ def draw_journeys(events: int, seed: int) -> Journeys:
         ).astype(np.int16),
         refunded_event=refunded,
         direct=visits & (rng.random(unique) < 0.35),
-        campaign=np.where(marketing & (rng.random(unique) < 0.3), rng.integers(0, CAMPAIGNS, unique), -1).astype(
-            np.int16
-        ),
+        campaign=np.where(
+            marketing & (rng.random(unique) < 0.3), rng.integers(0, CAMPAIGNS, unique), -1
+        ).astype(np.int16),
         salt=rng.integers(0, 1 << 20, unique),
     )
     again = rng.choice(unique, size=duplicates, replace=False)

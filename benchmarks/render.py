@@ -19,7 +19,9 @@ IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _SOURCES = ("storefront", "crm", "adserver", "helpdesk")
-_PAGES = tuple(f"/catalogue/{shelf}/item-{number:04d}" for shelf in ("a", "b", "c", "d") for number in range(125))
+_PAGES = tuple(
+    f"/catalogue/{shelf}/item-{number:04d}" for shelf in ("a", "b", "c", "d") for number in range(125)
+)
 _PEOPLE = tuple(f"person-{number:02d}" for number in range(40))
 _REASONS = ("price", "timing", "competitor", "no budget")
 _OPPORTUNITY_STAGES = ("discovery", "evaluation", "commitment")
@@ -42,7 +44,9 @@ def _hexadecimal(*words: UintArray) -> pl.Series:
     digits = _HEX[big_endian.view(np.uint8)].reshape(len(words[0]), -1)
     width = digits.shape[1]
     offsets = np.arange(len(digits) + 1, dtype=np.int64) * width
-    text = pa.LargeStringArray.from_buffers(len(digits), pa.py_buffer(offsets), pa.py_buffer(digits.tobytes()))
+    text = pa.LargeStringArray.from_buffers(
+        len(digits), pa.py_buffer(offsets), pa.py_buffer(digits.tobytes())
+    )
     return pl.Series(pl.from_arrow(text))
 
 
@@ -74,7 +78,9 @@ def _identifiers(journeys: Journeys, seed: int) -> pl.Series:
         row = np.flatnonzero(journeys.identifier_bits & (1 << slot))
         customer = journeys.customer[row] * len(SLOTS) + slot
         value = _mix(customer, seed + 1000)
-        digits = _hexadecimal(value, _mix(customer, seed + 2000)) if namespace == "email" else _hexadecimal(value)
+        digits = (
+            _hexadecimal(value, _mix(customer, seed + 2000)) if namespace == "email" else _hexadecimal(value)
+        )
         rows.append(row)
         texts.append(namespace + ":" + digits)
     return _lists(len(journeys), rows, texts)
