@@ -11,7 +11,7 @@ import polars as pl
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.audit.expectations import Expectation, load_laws, table_expectations
-from warehouse.audit.laws import LAWS
+from warehouse.audit.laws import LAWS, with_credit_sums
 
 #: How many ids of violating rows a result shows at most.
 MOST_EXAMPLES = 20
@@ -127,9 +127,10 @@ def count_violations(
     for table, expectations in table_expectations().items():
         if table in tables:
             found += _table_violations(table, tables[table], expectations, words)
+    summed = with_credit_sums(tables)
     for law in load_laws():
         if all(name in tables for name in law.tables) and (whole or not law.whole):
-            wrong = LAWS[law.name](tables, words)
+            wrong = LAWS[law.name](summed, words)
             rows = tables[law.table].height
             found.append(
                 _row(law.name, law.table, law.severity, law.doc, rows, wrong.len(), wrong.head(MOST_EXAMPLES))

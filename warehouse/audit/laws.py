@@ -29,12 +29,15 @@ _STEPS = {
 
 
 def _units(column: str = "credit") -> pl.Expr:
-    """Give credits as whole units of 10^-12."""
-    units: pl.Expr = (pl.col(column).cast(pl.Decimal(38, CREDIT_SCALE)) * _WHOLE).cast(pl.Int64)
+    """Give credits as whole units of 10^-12, which add up exactly."""
+    units: pl.Expr = pl.col(column).to_physical()
     return units
 
 
-def _credits_sum_to_conversion(tables: Tables, _: Vocabulary) -> pl.Series:
+def with_credit_sums(tables: Tables) -> Tables:
+    """Add the sums of credits by conversion and model, which several laws read: grouping them is the costly part."""
+    if "credits" not in tables:
+        return tables
     sums = (
         tables["credits"]
         .group_by("conversion_id", "model")
@@ -45,8 +48,13 @@ def _credits_sum_to_conversion(tables: Tables, _: Vocabulary) -> pl.Series:
             currencies=pl.col("currency").n_unique(),
         )
     )
+    return {**tables, "credit_sums": sums}
+
+
+def _credits_sum_to_conversion(tables: Tables, _: Vocabulary) -> pl.Series:
     conversions = tables["conversions"].select("conversion_id", "amount_micros", "net_micros", "currency")
-    wrong = sums.join(conversions, on="conversion_id", suffix="_booked").filter(
+    both = tables["credit_sums"].join(conversions, on="conversion_id", suffix="_booked")
+    wrong = both.filter(
         (pl.col("credit") != _WHOLE)
         | (pl.col("amount_micros") != pl.col("amount_micros_booked"))
         | (pl.col("net_micros") != pl.col("net_micros_booked"))
@@ -63,12 +71,12 @@ def _missing(tables: Tables, table: str, column: str, other: str, key: str) -> p
 
 
 def _conversions_credited_by_every_model(tables: Tables, _: Vocabulary) -> pl.Series:
-    models = tables["credits"]["model"].n_unique()
+    models = tables["credit_sums"]["model"].n_unique()
     if not models:
         return pl.Series(dtype=pl.String())
-    counts = tables["credits"].group_by("conversion_id").agg(pl.col("model").n_unique())
+    counts = tables["credit_sums"].group_by("conversion_id").agg(models=pl.len())
     joined = tables["conversions"].select("conversion_id").join(counts, on="conversion_id", how="left")
-    return joined.filter(pl.col("model").fill_null(0) != models)["conversion_id"].sort()
+    return joined.filter(pl.col("models").fill_null(0) != models)["conversion_id"].sort()
 
 
 def _channel_credits_sum_to_conversions(tables: Tables, _: Vocabulary) -> pl.Series:
@@ -87,7 +95,7 @@ def _channel_credits_sum_to_conversions(tables: Tables, _: Vocabulary) -> pl.Ser
         sums, on=["model", "currency"], how="full", suffix="_credited", coalesce=True
     )
     wrong = both.filter(
-        (pl.col("number").fill_null(0).cast(pl.Int64) * _WHOLE != pl.col("credit").fill_null(0))
+        (pl.col("number").fill_null(0).cast(pl.Int128) * _WHOLE != pl.col("credit").fill_null(0))
         | (pl.col("amount_micros").fill_null(0) != pl.col("amount_micros_credited").fill_null(0))
     )
     return wrong.select(pl.concat_str("model", "currency", separator=" "))["model"].sort()
@@ -189,7 +197,7 @@ def _shares_sum_to_allocated(tables: Tables, _: Vocabulary) -> pl.Series:
 LAWS: dict[str, Law] = {
     "credits_sum_to_conversion": _credits_sum_to_conversion,
     "credits_name_a_conversion": lambda t, _: _missing(
-        t, "credits", "conversion_id", "conversions", "conversion_id"
+        t, "credit_sums", "conversion_id", "conversions", "conversion_id"
     ),
     "conversions_credited_by_every_model": _conversions_credited_by_every_model,
     "channel_credits_sum_to_conversions": _channel_credits_sum_to_conversions,
