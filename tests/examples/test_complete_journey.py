@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import ModuleType
 
 import duckdb
 import pytest
+
+from tests.simulate.connected import facts_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "complete_journey"
 CONTACTS, REDEMPTIONS, BASKETS, HOUSEHOLDS = 6_589, 2_102, 155_848, 2_469
@@ -73,7 +76,9 @@ def test_each_mapping_gives_the_published_number_of_facts_with_ids_of_their_own(
     ]
 
 
-def test_every_line_of_every_basket_is_in_one_order(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
+def test_every_line_of_every_basket_is_in_one_order(
+    connection: duckdb.DuckDBPyConnection, data: Path
+) -> None:
     lines = rows(connection, f"SELECT count(*), count(DISTINCT basket_id) FROM '{data}/transactions.parquet'")
     assert lines == [(1_469_307, BASKETS)]
     total = rows(connection, "SELECT sum(amount), count(*) FILTER (WHERE amount = 0) FROM mapped_baskets")
@@ -97,6 +102,24 @@ def test_all_households_have_baskets(connection: duckdb.DuckDBPyConnection) -> N
 def test_no_fact_lacks_its_time(connection: duckdb.DuckDBPyConnection) -> None:
     for mapping in ("campaign_contacts", "coupon_redemptions", "baskets"):
         assert rows(connection, f"SELECT count(*) FROM mapped_{mapping} WHERE occurred_at IS NULL") == [(0,)]
+
+
+def test_the_connectors_reject_nothing_and_give_each_fact_an_id_of_its_own(
+    tmp_path: Path, data: Path
+) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "example", ignore=shutil.ignore_patterns("data"))
+    (tmp_path / "example" / "data").symlink_to(data)
+    facts, rejected = facts_of(tmp_path / "example")
+    assert rejected == 0
+    touchpoints = facts["touchpoint"]
+    assert dict(touchpoints.group_by("kind").len().iter_rows()) == {
+        "campaign_contact": CONTACTS,
+        "coupon_redeemed": REDEMPTIONS,
+        "order": BASKETS,
+    }
+    assert touchpoints["event_id"].n_unique() == touchpoints.height
+    assert touchpoints["amount_micros"].sum() == 4_596_039_580_000
+    assert facts["campaign"].height == 27
 
 
 def test_prepare_copies_once_and_repairs(tmp_path: Path) -> None:

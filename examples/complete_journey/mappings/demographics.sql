@@ -19,5 +19,5 @@ FROM (
             {'attribute': 'kids', 'value': kids_count}
         ]) AS pair
     FROM raw
-)
+) AS listed
 WHERE pair.value IS NOT NULL

@@ -15,4 +15,4 @@ FROM (
             {'attribute': 'segment', 'value': segment}
         ]) AS pair
     FROM raw
-)
+) AS listed

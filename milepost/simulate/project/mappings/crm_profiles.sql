@@ -16,5 +16,5 @@ FROM (
             {'attribute': 'key_contact', 'value': key_contact}
         ]) AS pair
     FROM raw
-)
+) AS listed
 WHERE NULLIF(pair.value, '') IS NOT NULL
