@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from milepost.rules import Rules, ServiceLevel
 from schemas.contracts import FACT_TYPES, frame_schema
-from schemas.vocabulary import load_vocabulary
+from schemas.vocabulary import Vocabulary, load_vocabulary
 
 Row = dict[str, Any]
 Facts = dict[str, list[Row]]
@@ -34,9 +34,19 @@ MOMENTS = [
     START + timedelta(microseconds=1),
     datetime(2023, 3, 3, 23, 59, 59, 999999, tzinfo=UTC),
     datetime(2023, 3, 4, 0, 0, 0, 0, tzinfo=UTC),
+    # What systems write that do not know.
+    datetime(1900, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
 ]
-AMOUNTS = (0, 1, 2, 7, 100, 999_999, 10_000_000, 123_456_789, 99_990_000, 7_000_000_000_001)
-BLOCKED = ("cookie:null", "email:test@example", "user:unknown", "device:0000-0000", "crm_contact: N/A ")
+AMOUNTS = (0, 1, 2, 7, 100, 999_999, 10_000_000, 123_456_789, 99_990_000, 7_000_000_000_001, 10**17 + 1)
+BLOCKED = (
+    "cookie:null",
+    "email:test@example",
+    "user:unknown",
+    "device:0000-0000",
+    "crm_contact: N/A ",
+    "cookie:\u00a0NULL\u3000",
+)
 BOOKED_KINDS = [name for name, kind in VOCABULARY.kinds.items() if kind.amount == "booked"]
 LEDGER_KINDS = ["handover", "handover_accepted", "handover_rejected", "handover_recycled"]
 DEAL_KINDS = [name for name, kind in VOCABULARY.kinds.items() if kind.opportunity is not None]
@@ -75,12 +85,16 @@ class World:
         return [
             *(f"user:u{n}" for n in people),
             *(f"crm_contact:c{n}" for n in people[::2]),
-            *(f"email:{hashlib.sha256(bytes([n])).hexdigest()[:16]}" for n in people),
+            *(email_of(n) for n in people),
             *(f"device:d{n}" for n in people[::2]),
             *(f"cookie:k:{n}" for n in people),
             "loyalty_card:ü1",
             "phone:p1",
         ]
+
+
+def email_of(person: int) -> str:
+    return f"email:{hashlib.sha256(bytes([person])).hexdigest()[:16]}"
 
 
 def event_id(fact_type: str, number: int) -> str:
@@ -121,9 +135,8 @@ def fact(fact_type: str, number: int, **said: Any) -> Row:
 def own_identifiers(random: Random, world: World) -> list[str]:
     """All identifiers of a person."""
     n = random.randrange(world.people)
-    email = hashlib.sha256(bytes([n])).hexdigest()[:16]
     even = [f"crm_contact:c{n}", f"device:d{n}"] if n % 2 == 0 else ["phone:p1", "loyalty_card:ü1"]
-    return [f"user:u{n}", f"email:{email}", f"cookie:k:{n}", *random.sample(even, k=random.randrange(3))]
+    return [f"user:u{n}", email_of(n), f"cookie:k:{n}", *random.sample(even, k=random.randrange(3))]
 
 
 def identifiers_of(random: Random, world: World) -> list[str]:
@@ -168,7 +181,7 @@ def touchpoint(random: Random, number: int, world: World) -> Row:
         "campaign_id": sometimes(random, 0.35, f"campaign {random.randrange(4)}"),
         "amount_micros": amount,
         "currency": None if amount is None else random.choice(("EUR", "EUR", "EUR", "USD")),
-        "products": random.sample(("bread", "milk", "wine"), k=random.randrange(3)) if money else [],
+        "products": random.choices(("bread", "milk", "wine"), k=random.randrange(3)) if money else [],
         "owner": sometimes(random, 0.3, random.choice(("Ada", "Bo"))),
         "reason": sometimes(random, 0.3, "too dear"),
         "content": sometimes(random, 0.2, 'Ä page, with "quotes"'),
@@ -200,7 +213,12 @@ def touchpoint(random: Random, number: int, world: World) -> Row:
 
 def identity_link(random: Random, number: int, world: World) -> Row:
     a, b = random.sample(own_identifiers(random, world), k=2)
-    if random.random() < 0.3:
+    way = random.random()
+    if way < 0.2:
+        # One long chain through everybody's addresses and cookies.
+        n = random.randrange(world.people)
+        a, b = email_of(n), f"cookie:k:{(n + random.randrange(2)) % world.people}"
+    elif way < 0.45:
         b = random.choice([*world.identifiers, "cookie:k:0", "cookie:k:0", *BLOCKED])
     return fact(
         "identity_link",
@@ -287,8 +305,8 @@ def erasure(random: Random, number: int, world: World) -> Row:
 def retraction(random: Random, number: int, world: World) -> Row:
     said: Row = {"retracted_at": random.choice(MOMENTS), "reason": sometimes(random, 0.5, "a mistake")}
     if random.random() < 0.5:
-        target = random.choice(("touchpoint", "touchpoint", "identity_link", "spend", "exposure", "erasure"))
-        target = sometimes(random, 0.1, "retraction", target)
+        target = random.choice(("touchpoint", "touchpoint", "identity_link", "spend", "exposure"))
+        target = sometimes(random, 0.3, random.choice(("erasure", "retraction")), target)
         said["target_event_id"] = some_event_id(random, target, world)
     else:
         said["link_a"], said["link_b"] = random.sample(own_identifiers(random, world)[:3], k=2)
@@ -338,14 +356,45 @@ def hostile_facts(seed: int, size: int = 300) -> Facts:
         else:
             made.append(MAKERS[fact_type](random, numbers[fact_type], world))
             numbers[fact_type] += 1
-    return facts
+    return with_one_native_id(facts, size) if random.random() < 0.25 else facts
+
+
+def with_one_native_id(facts: Facts, size: int) -> Facts:
+    """The same facts, whose types share their ids, as where one record of a source becomes several facts."""
+    # Erasures and consents keep theirs: both have a row in `erasures`, whose key is the id.
+    shared = {
+        event_id(fact_type, number): event_id("any", number)
+        for fact_type in set(FACT_TYPES) - {"erasure", "consent"}
+        for number in range(size)
+    }
+    columns = ("event_id", "target_event_id", "conversion_id")
+    return {
+        fact_type: [
+            row | {name: shared.get(row[name], row[name]) for name in columns if name in row} for row in rows
+        ]
+        for fact_type, rows in facts.items()
+    }
+
+
+def hostile_vocabulary(seed: int) -> Vocabulary:
+    """The vocabulary with other ranks, unique namespaces and protections."""
+    random = Random(seed)
+    said = VOCABULARY.model_dump()
+    namespaces = list(said["namespaces"].items())
+    random.shuffle(namespaces)
+    for _, namespace in namespaces:
+        namespace["unique"] = random.random() < 0.4
+        namespace["max_links"] = random.choice((None, 1, 2, 3))
+    return Vocabulary.model_validate(said | {"namespaces": dict(namespaces)})
 
 
 def hostile_rules(seed: int) -> Rules:
     """Settings that differ with the seed."""
     random = Random(seed)
+    models = random.sample(Rules().models, k=random.choice((3, 10, 10, 10)))
     return Rules(
-        half_life_days=random.choice((7, 0.5, 30)),
+        models=tuple(models),
+        half_life_days=random.choice((7, 7, 0.5, 30, 0.000001, 20_000)),
         look_back_days=random.choice((None, None, 30, 0.25)),
         reporting_currency=random.choice((None, "EUR")),
         rates={"USD": {START.date(): Decimal("0.9375"), date(2023, 3, 4): Decimal("0.5")}},

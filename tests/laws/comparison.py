@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 
 from milepost.rules import Rules
+from milepost.stitch import stitch
 from schemas.tables import load_tables
+from schemas.vocabulary import Vocabulary
 from tests.reference import Tables, reference_stitch
 from tests.strategies import VOCABULARY, Facts, rows_of, to_frames
 
@@ -16,11 +18,9 @@ from tests.strategies import VOCABULARY, Facts, rows_of, to_frames
 TABLES = tuple(name for name, table in load_tables().items() if table.digest)
 
 
-def heart(facts: Facts, rules: Rules) -> Tables:
+def heart(facts: Facts, rules: Rules, vocabulary: Vocabulary = VOCABULARY) -> Tables:
     """The fast heart's tables as rows, sorted by key; fails where a column or type is not the table's."""
-    from milepost.stitch import stitch
-
-    frames = stitch(to_frames(facts), VOCABULARY, rules)
+    frames = stitch(to_frames(facts), vocabulary, rules)
     shapes = load_tables()
     assert set(frames) == set(TABLES), set(frames) ^ set(TABLES)
     for name, frame in frames.items():
@@ -28,8 +28,8 @@ def heart(facts: Facts, rules: Rules) -> Tables:
     return sorted_tables(rows_of(frames))
 
 
-def reference(facts: Facts, rules: Rules) -> Tables:
-    return reference_stitch(facts, VOCABULARY, rules)
+def reference(facts: Facts, rules: Rules, vocabulary: Vocabulary = VOCABULARY) -> Tables:
+    return reference_stitch(facts, vocabulary, rules)
 
 
 def sorted_tables(tables: Tables, leave_out: tuple[str, ...] = ()) -> Tables:

@@ -8,7 +8,7 @@ from hypothesis import given
 from milepost.rules import Rules
 from tests.conftest import LAW_RUNS
 from tests.laws.comparison import assert_same, heart, reference
-from tests.strategies import Facts, fact_sets, hostile_facts, hostile_rules, rule_sets
+from tests.strategies import Facts, fact_sets, hostile_facts, hostile_rules, hostile_vocabulary, rule_sets
 
 
 @pytest.mark.parametrize("seed", range(LAW_RUNS // 3))
@@ -21,6 +21,16 @@ def test_some_hundred_hostile_facts(seed: int) -> None:
 def test_few_hostile_facts(seed: int) -> None:
     facts, rules = hostile_facts(seed, size=40), hostile_rules(seed)
     assert_same(reference(facts, rules), heart(facts, rules), f"hostile_facts({seed}, size=40)")
+
+
+@pytest.mark.parametrize("seed", range(2000, 2000 + LAW_RUNS // 6))
+def test_other_ranks_and_protections(seed: int) -> None:
+    facts, rules, vocabulary = hostile_facts(seed, size=120), hostile_rules(seed), hostile_vocabulary(seed)
+    assert_same(
+        reference(facts, rules, vocabulary),
+        heart(facts, rules, vocabulary),
+        f"hostile_facts({seed}, size=120), hostile_vocabulary({seed})",
+    )
 
 
 @given(facts=fact_sets(), rules=rule_sets())

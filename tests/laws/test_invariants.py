@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from milepost.rules import PATH_MODELS, PER_CONVERSION_MODELS
+from milepost.rules import PATH_MODELS, PER_CONVERSION_MODELS, Rules
 from tests.conftest import LAW_RUNS
 from tests.laws.comparison import heart
 from tests.reference import Tables
@@ -19,9 +19,14 @@ from tests.strategies import VOCABULARY, Row, hostile_facts, hostile_rules
 RUNS = range(3000, 3000 + LAW_RUNS // 4)
 
 
+def rules_of(seed: int) -> Rules:
+    """Hostile settings with all models."""
+    return hostile_rules(seed).model_copy(update={"models": Rules().models})
+
+
 @lru_cache(maxsize=2)
 def tables_of(seed: int) -> Tables:
-    return heart(hostile_facts(seed, size=250), hostile_rules(seed))
+    return heart(hostile_facts(seed, size=250), rules_of(seed))
 
 
 def summed(rows: list[Row], by: tuple[str, ...], *columns: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:

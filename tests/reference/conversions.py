@@ -54,13 +54,15 @@ def conversion_stages(conversions: list[Row]) -> list[str]:
 def conversion_rows(touches: list[Row]) -> list[Row]:
     """The table `conversions` in fold order, before refunds; each row has the touch's own columns too."""
     conversions = [
-        {**touch, "conversion_id": touch["event_id"], "refunded_micros": 0} for touch in touches if touch["books"]
+        {**touch, "conversion_id": touch["event_id"], "refunded_micros": 0}
+        for touch in touches
+        if touch["books"]
     ]
     of_subject = defaultdict(list)
     for conversion in conversions:
         # What has no subject is alone.
-        subject = (conversion["subject_type"], conversion["subject_id"] or conversion["event_id"])
-        of_subject[subject].append(conversion)
+        alone = conversion["event_id"] if conversion["subject_id"] is None else None
+        of_subject[conversion["subject_type"], conversion["subject_id"], alone].append(conversion)
     for group in of_subject.values():
         for conversion, stage in zip(group, conversion_stages(group), strict=True):
             conversion["stage"] = stage

@@ -42,7 +42,9 @@ def erase(facts: Facts, retracted: set[Pair], vocabulary: Vocabulary) -> tuple[F
         for fact in facts["profile"]
         if fact["subject_type"] != "customer" or not erased(fact["subject_id"], fact["valid_from"])
     ]
-    left["consent"] = [fact for fact in facts["consent"] if not erased(fact["identifier"], fact["decided_at"])]
+    left["consent"] = [
+        fact for fact in facts["consent"] if not erased(fact["identifier"], fact["decided_at"])
+    ]
     return left, rows
 
 

@@ -58,23 +58,26 @@ def retract(facts: Facts) -> tuple[Facts, set[Pair], list[Row]]:
         fact["event_id"] for fact in facts["consent"] if means_erasure(fact)
     }
     arrived = {fact["event_id"] for kind in RETRACTABLE for fact in facts[kind]}
-    targets = {fact["target_event_id"] for fact in facts["retraction"] if fact["target_event_id"] is not None} - (
-        retractions | erasures
-    )
-    confirmations = [link for link in facts["identity_link"] if link["confirmed"] and link["event_id"] not in targets]
+    targets = {fact["target_event_id"] for fact in facts["retraction"]} & arrived
+    confirmations = [
+        link for link in facts["identity_link"] if link["confirmed"] and link["event_id"] not in targets
+    ]
 
     pairs: set[Pair] = set()
     rows = []
     for fact in facts["retraction"]:
         target, reason = fact["target_event_id"], fact["reason"]
-        if target in retractions:
-            status, reason = "rejected", "names_retraction"
+        if target in arrived:
+            status = "applied"
         elif target in erasures:
             status, reason = "rejected", "names_erasure"
+        elif target in retractions:
+            status, reason = "rejected", "names_retraction"
         elif target is not None:
-            status = "applied" if target in arrived else "waiting"
+            status = "waiting"
         elif any(
-            pair_of(link) == frozenset((fact["link_a"], fact["link_b"])) and link["seen_at"] > fact["retracted_at"]
+            pair_of(link) == frozenset((fact["link_a"], fact["link_b"]))
+            and link["seen_at"] > fact["retracted_at"]
             for link in confirmations
         ):
             status = "outweighed"

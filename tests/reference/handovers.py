@@ -125,7 +125,9 @@ def _expected(row: Row, touches: list[Row]) -> Row:
         micros, currency = row["amount_micros"], row["currency"]
     else:
         said = [
-            touch for touch in expected_touches(row["opportunity_id"], touches) if fold_order(touch) <= fold_order(row)
+            touch
+            for touch in expected_touches(row["opportunity_id"], touches)
+            if fold_order(touch) <= fold_order(row)
         ]
         micros, currency = (said[-1]["amount_micros"], said[-1]["currency"]) if said else (None, None)
     return {"expected_micros": micros, "expected_currency": currency if micros is not None else None}
@@ -171,7 +173,9 @@ def _follow_up(offer: Row, following: Row | None, touches: list[Row]) -> Any:
             and _between(touch, offer, following)
             and (
                 own_subject == offer["touch_subject"] != (None, None)
-                or (offer["opportunity_id"] is not None and touch["opportunity_id"] == offer["opportunity_id"])
+                or (
+                    offer["opportunity_id"] is not None and touch["opportunity_id"] == offer["opportunity_id"]
+                )
             )
         ):
             return touch["occurred_at"]

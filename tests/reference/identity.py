@@ -68,7 +68,9 @@ def pairs_of(identifiers: list[str], vocabulary: Vocabulary) -> list[tuple[str, 
 Sighting = tuple[str, str, datetime, str]
 
 
-def sightings(touchpoints: list[Row], links: list[Row], retracted: set[Pair], vocabulary: Vocabulary) -> list[Sighting]:
+def sightings(
+    touchpoints: list[Row], links: list[Row], retracted: set[Pair], vocabulary: Vocabulary
+) -> list[Sighting]:
     """Every time that two identifiers were seen together: (a, b, when, event_id), `a` the stronger."""
     seen = []
     for touchpoint in touchpoints:
@@ -107,7 +109,9 @@ def identify(seen: list[Sighting], vocabulary: Vocabulary) -> Identity:
                     customers[name] = customer_a | customer_b
             else:
                 status, reason = "refused", f"two values of {conflict}"
-        links.append({"a": a, "b": b, "first_seen_at": when, "event_id": event_id, "status": status, "reason": reason})
+        links.append(
+            {"a": a, "b": b, "first_seen_at": when, "event_id": event_id, "status": status, "reason": reason}
+        )
     return Identity(links, shared, customers)
 
 
@@ -141,7 +145,9 @@ def known(
     """Every identifier that a fact names, blocked ones aside, with when it was first and last seen."""
     seen = [(name, fact["occurred_at"]) for fact in touchpoints for name in fact["identifiers"]]
     seen += [(name, fact["seen_at"]) for fact in links for name in (fact["a"], fact["b"])]
-    seen += [(fact["subject_id"], fact["valid_from"]) for fact in profiles if fact["subject_type"] == "customer"]
+    seen += [
+        (fact["subject_id"], fact["valid_from"]) for fact in profiles if fact["subject_type"] == "customer"
+    ]
     seen += [(fact["identifier"], fact["decided_at"]) for fact in consents]
     spans: dict[str, tuple[datetime, datetime]] = {}
     for name, when in seen:

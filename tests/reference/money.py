@@ -28,7 +28,9 @@ def split_largest_remainder(total: int, weights: Sequence[Fraction | int]) -> li
     return shares
 
 
-def money_rows(touches: list[Row], conversions: list[Row], handover_costs: dict[str, dict[str, int]]) -> list[Row]:
+def money_rows(
+    touches: list[Row], conversions: list[Row], handover_costs: dict[str, dict[str, int]]
+) -> list[Row]:
     """The table `money`."""
     rows = []
 

@@ -40,7 +40,9 @@ def _opportunity(name: str, touches: list[Row], conversions: list[Row], handover
         "customer_id": next((t["customer_id"] for t in touches if t["customer_id"] is not None), None),
         "account_id": next((t["named"] for t in reversed(touches) if t["named"] is not None), None),
         "created_at": (created or touches)[0]["occurred_at"],
-        "stage": next((t["opportunity_stage"] for t in reversed(touches) if t["opportunity_stage"] is not None), None),
+        "stage": next(
+            (t["opportunity_stage"] for t in reversed(touches) if t["opportunity_stage"] is not None), None
+        ),
         "owner_team": owner_team,
         "owner": owner if owner is not None else touches[-1]["owner"],
         "expected_micros": expected[-1]["amount_micros"] if expected else None,

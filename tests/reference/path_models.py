@@ -68,7 +68,9 @@ def _shared_out(
     """Share the conversions, and their money, over the channels in proportion to the weights."""
     channels = sorted(counts)
     credit = split_largest_remainder(len(paths) * ONE_CREDIT, [counts[channel] for channel in channels])
-    money = split_largest_remainder(sum(amount for _, amount in paths), [amounts[channel] for channel in channels])
+    money = split_largest_remainder(
+        sum(amount for _, amount in paths), [amounts[channel] for channel in channels]
+    )
     return {channel: (credit[place], money[place]) for place, channel in enumerate(channels)}
 
 
@@ -112,7 +114,8 @@ def removal_effects(successes: list[Channels], failures: list[Channels]) -> dict
     channels = sorted(set(left) - {START})
     everything = _chance_of_conversion(chances, channels)
     return {
-        channel: 1 - _chance_of_conversion(chances, [other for other in channels if other != channel]) / everything
+        channel: 1
+        - _chance_of_conversion(chances, [other for other in channels if other != channel]) / everything
         for channel in channels
     }
 
@@ -138,5 +141,7 @@ def _chance_of_conversion(chances: dict[tuple[str, str], Fraction], channels: li
         for line in range(len(states)):
             if line != place and lines[line][place] != 0:
                 factor = lines[line][place]
-                lines[line] = [number - factor * top for number, top in zip(lines[line], lines[place], strict=True)]
+                lines[line] = [
+                    number - factor * top for number, top in zip(lines[line], lines[place], strict=True)
+                ]
     return lines[0][-1]

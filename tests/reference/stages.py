@@ -138,7 +138,9 @@ def account_rows(
 
 def _key_contacts(profiles: list[Row]) -> set[str]:
     """The customers whose last profile `key_contact` has a value."""
-    marks = [row for row in profiles if (row["subject_type"], row["attribute"]) == ("customer", "key_contact")]
+    marks = [
+        row for row in profiles if (row["subject_type"], row["attribute"]) == ("customer", "key_contact")
+    ]
     marks.sort(key=lambda row: row["event_id"], reverse=True)
     marks.sort(key=lambda row: (row["valid_from"], row["revision"]))
     last = {row["subject_id"]: row["value"] for row in marks}
@@ -162,7 +164,8 @@ def stage_entry_rows(touches: list[Row], vocabulary: Vocabulary) -> list[Row]:
                     "stage": stage,
                     "entered_at": touch["occurred_at"],
                     "from_stage": before[0] if before else None,
-                    "seconds_in_previous": (touch["occurred_at"] - before[1]["occurred_at"]) // timedelta(seconds=1)
+                    "seconds_in_previous": (touch["occurred_at"] - before[1]["occurred_at"])
+                    // timedelta(seconds=1)
                     if before
                     else None,
                 }

@@ -56,7 +56,9 @@ def _forbidden(when: datetime, customer: frozenset[str], consents: list[Row], ru
     decisions = [
         fact
         for fact in consents
-        if fact["identifier"] in customer and fact["purpose"] == rules.consent_purpose and fact["decided_at"] <= when
+        if fact["identifier"] in customer
+        and fact["purpose"] == rules.consent_purpose
+        and fact["decided_at"] <= when
     ]
     if not decisions:
         return False
@@ -68,7 +70,11 @@ def _account(touch: Row, touches: list[Row]) -> Any:
     """The account named; else the customer's last one named so far; else the first named later."""
     if touch["named"] is not None or touch["customer_id"] is None or touch["shared"]:
         return touch["named"]
-    naming = [other for other in touches if other["customer_id"] == touch["customer_id"] and other["named"] is not None]
+    naming = [
+        other
+        for other in touches
+        if other["customer_id"] == touch["customer_id"] and other["named"] is not None
+    ]
     before = [other for other in naming if fold_order(other) <= fold_order(touch)]
     if before:
         return before[-1]["named"]
