@@ -70,17 +70,20 @@ def retract(facts: Facts) -> Retracted:
     names = {
         name: pl.col("target_event_id").is_in(facts[name].get_column("event_id").implode()) for name in facts
     }
+    # A withdrawal of consent that asks for erasure is one.
+    asking = requests(facts).get_column("event_id").implode()
+    names_erasure = pl.col("target_event_id").is_in(asking)
     by_pair = pl.col("target_event_id").is_null()
     judged = judged.with_columns(
         pl.when(by_pair & (pl.col("seen_at") > pl.col("retracted_at")).fill_null(value=False))
         .then(pl.lit("outweighed"))
         .when(by_pair | pl.any_horizontal(*[names[name] for name in RETRACTABLE]))
         .then(pl.lit("applied"))
-        .when(names["retraction"] | names["erasure"])
+        .when(names["retraction"] | names_erasure)
         .then(pl.lit("rejected"))
         .otherwise(pl.lit("waiting"))
         .alias("status"),
-        names["erasure"].alias("names_erasure"),
+        names_erasure.alias("names_erasure"),
     )
     unlinked = judged.filter(by_pair & (pl.col("status") == "applied")).select(
         pl.col("link_a").alias("a"), pl.col("link_b").alias("b")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-#: Columns that say how a fact arrived, not what it says; `is_new` and `unit` are marks that a run gives it.
-ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version", "is_new", "unit")
+#: Columns that say how a fact arrived, not what it says; `is_new`, `unit` and `key` are marks that a run gives it.
+ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version", "is_new", "unit", "key")
 
 
 @dataclass(frozen=True)

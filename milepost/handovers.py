@@ -8,14 +8,13 @@ import polars as pl
 
 from milepost.business_hours import due_at
 from milepost.handover_states import STEPS, fold_steps
-from milepost.money import sole_currency
+from milepost.money import COSTS, sole_currency
 from milepost.rules import Rules
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 
 #: Later than every position.
 _NO_END = 2**32 - 1
-_COST_SCHEMA = {"handover_id": pl.String, "currency": pl.String, "amount_micros": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def hand_over(
     table = load_tables()["handovers"]
     step = timeline.select(step_of(vocabulary)).to_series()
     if step.is_null().all():
-        return HandedOver(table.empty(), pl.DataFrame(schema=_COST_SCHEMA))
+        return HandedOver(table.empty(), pl.DataFrame(schema=COSTS))
     ledger = fold_steps(_steps(timeline, step))
     offers = ledger.filter("offer")
     costs = _costs(offers, timeline, shares)
@@ -168,7 +167,7 @@ def _costs(offers: pl.DataFrame, timeline: pl.DataFrame, shares: pl.DataFrame) -
     subject = ["touch_subject_type", "touch_subject_id"]
     asked = offers.select("handover_id", "position", "previous_offer", *subject).drop_nulls(subject)
     if asked.is_empty() or shares.is_empty():
-        return pl.DataFrame(schema=_COST_SCHEMA)
+        return pl.DataFrame(schema=COSTS)
     spent = (
         timeline.lazy()
         .select(

@@ -14,7 +14,7 @@ from milepost.attribution import count_paths, credit_conversions, find_paths
 from milepost.conversions import Booked, book, grows
 from milepost.erasure import erase, retract, withdrawn
 from milepost.facts import stand
-from milepost.handovers import hand_over
+from milepost.handovers import hand_over, step_of
 from milepost.identity import Identity, find_shared, link_rows, resolve
 from milepost.links import Identifiers, code_identifiers, find_links, usable_identifiers
 from milepost.money import money, summarise_money
@@ -35,11 +35,15 @@ Tables = dict[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What facts still say after retractions and erasures, and the tables that name these."""
+    """What facts still say after retractions and erasures, and the tables that name these.
+
+    `erased` has the event_ids that erasures took, by type of fact.
+    """
 
     facts: dict[str, pl.DataFrame]
     unlinked: pl.DataFrame
     tables: Tables
+    erased: dict[str, pl.Series]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +108,15 @@ def weigh_evidence(standing: Facts, vocabulary: Vocabulary) -> Evidence:
         "exposures": erased.facts["exposure"],
         "campaigns": attributes.campaigns(erased.facts["campaign"]),
     }
-    return Evidence(erased.facts, retracted.unlinked, tables)
+    return Evidence(erased.facts, retracted.unlinked, tables, erased.event_ids)
 
 
-def identify(evidence: Evidence, vocabulary: Vocabulary, known_shared: pl.Series | None = None) -> Customers:
+def identify(evidence: Evidence, vocabulary: Vocabulary) -> Customers:
     """Find the customers.
 
     Args:
         evidence: the facts.
         vocabulary: ranks and protects identifiers.
-        known_shared: identifiers (String) known to be shared by links beyond these facts.
     """
     facts = evidence.facts
     touchpoints, link_facts = facts["touchpoint"], facts["identity_link"]
@@ -133,9 +136,6 @@ def identify(evidence: Evidence, vocabulary: Vocabulary, known_shared: pl.Series
         touchpoints, link_facts, identifiers, used, vocabulary, evidence.unlinked
     )
     shared = find_shared(identifiers, links, vocabulary)
-    if known_shared is not None:
-        codes = identifiers.codes(known_shared)
-        shared[codes[codes >= 0]] = True
     identity = resolve(identifiers, links, shared, vocabulary)
     customer_id = attributes.customer_of(identifiers, identity)
 
@@ -287,19 +287,30 @@ def fold_ledger(folded: Folded, shares: pl.DataFrame, vocabulary: Vocabulary, ru
     return {
         "handovers": ledger.table,
         "opportunities": opportunities(folded.timeline, ledger.table, folded.conversions, vocabulary),
-        "money": money(_without_shared_accounts(folded.conversions), ledger.costs),
+        "money": money(folded.conversions, ledger.costs),
     }
 
 
-def _without_shared_accounts(conversions: pl.DataFrame) -> pl.DataFrame:
-    """Take accounts off conversions of shared customers: they do not count in the accounts' money."""
-    return conversions.with_columns(pl.when(~pl.col("shared")).then("account_id").alias("account_id"))
+def ledger_part(folded: Folded, vocabulary: Vocabulary) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give what `fold_ledger` needs of a fold, beside what customers and accounts booked: timeline, conversions.
+
+    That is every touch of a subject that a step of the ledger names, or that names an opportunity.
+    """
+    timeline = folded.timeline
+    steps = timeline.filter(step_of(vocabulary).is_not_null())
+    of_subjects = pl.col("subject").is_in(steps.get_column("subject").unique().implode()) & (
+        pl.col("subject") >= 0
+    )
+    names_one = pl.col("opportunity_id").is_not_null()
+    return timeline.filter(of_subjects | names_one), folded.conversions.filter(names_one)
+
+
+def shaped(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Give a frame the columns and types that its table has."""
+    schema = load_tables()[name].polars_schema
+    return frame.select(list(schema)).cast(schema)
 
 
 def as_tables(frames: Mapping[str, pl.DataFrame]) -> Tables:
     """Give frames the columns, types and order that their tables have."""
-    tables = {}
-    for name, frame in frames.items():
-        table = load_tables()[name]
-        tables[name] = frame.select(list(table.polars_schema)).cast(table.polars_schema).sort(list(table.key))
-    return tables
+    return {name: shaped(name, frame).sort(list(load_tables()[name].key)) for name, frame in frames.items()}

@@ -20,6 +20,7 @@ from schemas.vocabulary import Vocabulary
 UInt64Array = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 
 #: Columns of facts that name something all of whose facts belong together, and the prefix that keeps their names
 #: apart from those of identifiers and of one another.
@@ -172,6 +173,7 @@ def _connect(
     table: Int32Array,
     keys: UInt64Array,
     parent: Int32Array,
+    named: BoolArray,
     count: int,
     facts: UInt64Array,
     rows: Int32Array,
@@ -182,6 +184,7 @@ def _connect(
     for place in range(len(rows)):
         fact, count = _add(table, keys, parent, count, facts[rows[place]])
         name, count = _add(table, keys, parent, count, names[place])
+        named[name] = True
         one, other = _root(parent, fact), _root(parent, name)
         if one < other:
             parent[other] = one
@@ -214,6 +217,7 @@ class UnitFinder:
         self._table = np.full(2 * room, -1, dtype=np.int32)
         self._keys = np.empty(room, dtype=np.uint64)
         self._parent = np.empty(room, dtype=np.int32)
+        self._named = np.zeros(room, dtype=np.bool_)
         self._count = 0
 
     def _make_room(self, more: int) -> None:
@@ -225,13 +229,21 @@ class UnitFinder:
             room *= 2
         self._keys = np.resize(self._keys, room)
         self._parent = np.resize(self._parent, room)
+        self._named = np.concatenate([self._named, np.zeros(room - len(self._named), dtype=np.bool_)])
         self._table = _rehash(self._keys, self._count, 2 * room)
 
     def add(self, nodes: Nodes) -> None:
         """Connect each fact with what it names."""
         self._make_room(len(nodes.keys) + len(nodes.names))
         self._count = _connect(
-            self._table, self._keys, self._parent, self._count, nodes.keys, nodes.rows, nodes.names
+            self._table,
+            self._keys,
+            self._parent,
+            self._named,
+            self._count,
+            nodes.keys,
+            nodes.rows,
+            nodes.names,
         )
 
     def join(self, one: UInt64Array, other: UInt64Array) -> None:
@@ -244,5 +256,9 @@ class UnitFinder:
         return labels
 
     def nodes(self) -> UInt64Array:
-        """Give every node that was named."""
+        """Give every node, facts' own ones too."""
         return self._keys[: self._count]
+
+    def named(self) -> UInt64Array:
+        """Give every node that a fact names; facts' own nodes only where another fact names them."""
+        return self._keys[: self._count][self._named[: self._count]]

@@ -1,0 +1,163 @@
+"""The fold of whole units: what becomes of each fact, and the tables that need nothing beyond the units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from milepost.facts import canonical_json, stand
+from milepost.money import booked_money
+from milepost.rules import Rules
+from milepost.stitch import Evidence, Folded, Tables, fold_subjects, identify, weigh_evidence
+from schemas.contracts import FACT_TYPES
+from schemas.vocabulary import Vocabulary
+
+#: Takes facts by type, gives those that pass the row-level expectations, and the others:
+#: see `QUARANTINED`.
+Quarantine = Callable[[Mapping[str, pl.DataFrame]], tuple[dict[str, pl.DataFrame], pl.DataFrame]]
+
+FATES = pl.Schema({"source": pl.String(), "fate": pl.String(), "facts": pl.Int64()})
+
+QUARANTINED = pl.Schema(
+    dict.fromkeys(("fact_type", "event_id", "source", "expectation", "reason"), pl.String())
+)
+
+REJECTED = pl.Schema(
+    {
+        "source": pl.String(),
+        "error_class": pl.String(),
+        "reason": pl.String(),
+        "payload": pl.String(),
+        "received_at": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class UnitFold:
+    """The fold of whole units.
+
+    `standing` has the facts that stand, quarantined and erased ones too, with the marks of the input. `fates`
+    (`source`, `fate`, `facts`) counts the new facts; `rejected` (see `REJECTED`) are the dead letters of this
+    step; `quarantined` is as `Quarantine` gives it. `tables` lacks what depends on what touches had cost: its
+    `money` has what was booked. `spend` has the spend that counts.
+    """
+
+    standing: dict[str, pl.DataFrame]
+    fates: pl.DataFrame
+    rejected: pl.DataFrame
+    quarantined: pl.DataFrame
+    tables: Tables
+    folded: Folded
+    spend: pl.DataFrame
+
+
+def fold_units(
+    facts: Mapping[str, pl.DataFrame], quarantine: Quarantine, vocabulary: Vocabulary, rules: Rules
+) -> UnitFold:
+    """Fold the facts of whole units.
+
+    Args:
+        facts: by type, every type there is, with the columns of the contracts, `is_new` (Boolean: the run counts
+            its fate) and any other marks.
+        quarantine: sets facts aside that fail a row-level expectation.
+        vocabulary: the words.
+        rules: the settings.
+    """
+    judged = {name: stand(facts[name]) for name in FACT_TYPES}
+    standing = {name: result.facts for name, result in judged.items()}
+    good, quarantined = quarantine(standing)
+    evidence = weigh_evidence(good, vocabulary)
+    customers = identify(evidence, vocabulary)
+    folded = fold_subjects(evidence, customers, vocabulary, rules)
+    others = {name: result.others for name, result in judged.items()}
+    return UnitFold(
+        standing=standing,
+        fates=_count_fates(standing, others, quarantined, evidence),
+        rejected=pl.concat([_conflicts(others), _refused(standing, evidence)]),
+        quarantined=quarantined,
+        tables={
+            **evidence.tables,
+            **customers.tables,
+            **folded.tables,
+            "money": booked_money(folded.conversions),
+        },
+        folded=folded,
+        spend=evidence.facts["spend"],
+    )
+
+
+def _count_fates(
+    standing: Mapping[str, pl.DataFrame],
+    others: Mapping[str, pl.DataFrame],
+    quarantined: pl.DataFrame,
+    evidence: Evidence,
+) -> pl.DataFrame:
+    parts = []
+    for name in FACT_TYPES:
+        parts.append(others[name].filter("is_new").select("source", "fate"))
+        new = standing[name].filter("is_new").select("source", "event_id")
+        if not new.height:
+            continue
+        aside = quarantined.filter(pl.col("fact_type") == name).get_column("event_id")
+        erased = evidence.erased.get(name, pl.Series([], dtype=pl.String))
+        rejected = _refused_event_ids(name, evidence)
+        fate = (
+            pl.when(pl.col("event_id").is_in(aside.implode()))
+            .then(pl.lit("quarantined"))
+            .when(pl.col("event_id").is_in(rejected.implode()))
+            .then(pl.lit("rejected"))
+            .when(pl.col("event_id").is_in(erased.implode()))
+            .then(pl.lit("erased"))
+            .otherwise(pl.lit("accepted"))
+        )
+        parts.append(new.select("source", fate.alias("fate")))
+    counted = pl.concat(parts).group_by("source", "fate").agg(pl.len().cast(pl.Int64).alias("facts"))
+    return counted.cast(FATES).sort("source", "fate")
+
+
+def _refused_event_ids(name: str, evidence: Evidence) -> pl.Series:
+    """Name the retractions or erasures that were rejected."""
+    if name not in ("retraction", "erasure"):
+        return pl.Series([], dtype=pl.String)
+    return evidence.tables[f"{name}s"].filter(pl.col("status") == "rejected").get_column("event_id")
+
+
+def _as_rejected(facts: pl.DataFrame, error_class: str, reason: pl.Expr) -> pl.DataFrame:
+    marks = ("fate", "is_new", "unit", "key", "why")
+    says = facts.drop([column for column in marks if column in facts.columns])
+    return facts.select(
+        "source",
+        pl.lit(error_class).alias("error_class"),
+        reason.alias("reason"),
+        canonical_json(says).alias("payload"),
+        "received_at",
+    ).cast(REJECTED)
+
+
+def _conflicts(others: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    parts = [pl.DataFrame(schema=REJECTED)]
+    for name, frame in others.items():
+        lost = frame.filter(pl.col("fate") == "conflict")
+        if lost.height:
+            reason = pl.format(
+                f"{name} {{}}: another fact of this event_id and revision says something else and stands; "
+                "send the right one with a greater revision",
+                "event_id",
+            )
+            parts.append(_as_rejected(lost, "conflict", reason))
+    return pl.concat(parts)
+
+
+def _refused(standing: Mapping[str, pl.DataFrame], evidence: Evidence) -> pl.DataFrame:
+    parts = [pl.DataFrame(schema=REJECTED)]
+    for name in ("retraction", "erasure"):
+        table = evidence.tables[f"{name}s"].filter(pl.col("status") == "rejected")
+        why = table.select("event_id", pl.col("reason").alias("why"))
+        lost = standing[name].filter("is_new").join(why, on="event_id", maintain_order="left")
+        if lost.height:
+            reason = pl.format(f"{name} {{}}: {{}}", "event_id", "why")
+            parts.append(_as_rejected(lost, "rejected", reason).select(list(REJECTED)))
+    return pl.concat(parts)
