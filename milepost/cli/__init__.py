@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from milepost.cli import schema
+from milepost.cli.backup import backup, restore
 from milepost.cli.doctor import doctor
 from milepost.cli.errors import explain
 from milepost.cli.exit_codes import MEANINGS
@@ -37,6 +38,10 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
                 "milepost journey user:42 --json | jq .journey.status",
             ],
         ),
+    ],
+    "Keep": [
+        (backup, ["milepost backup /safe/milepost-2026-05-01.tar.zst"]),
+        (restore, ["milepost restore /safe/milepost-2026-05-01.tar.zst --home ~/milepost-restored"]),
     ],
     "Set up": [
         (init, ["milepost init shop && cd shop && milepost run"]),

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,9 @@ from rich.markup import escape
 from milepost.cli.console import out, print_json
 from milepost.cli.exit_codes import ExitCode
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+
+if TYPE_CHECKING:
+    from milepost.project import Project, Source
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 #: Below that much free space a run may fail; a home of the demonstration takes about a tenth of it.
@@ -167,6 +170,108 @@ def check_key(place: Place) -> Iterator[Finding]:
     yield Finding("key", "ok", f"{file} (fingerprint {key.key_id}), readable by its owner only")
 
 
+def check_files(place: Place) -> Iterator[Finding]:
+    """Can the store and the warehouse be opened, and does this Milepost know their versions?"""
+    import duckdb
+
+    from warehouse.definitions import (
+        WAREHOUSE_VERSION,
+        WORKING_COPY,
+        WarehouseVersionError,
+        open_warehouse,
+        read_version,
+    )
+    from warehouse.lock import HomeBusyError, home_lock
+    from warehouse.snapshot import SNAPSHOT
+
+    if not place.home.exists():
+        return
+    try:
+        with home_lock(place.home, "doctor"):
+            pass
+    except HomeBusyError as error:
+        yield Finding("run", "advice", str(error), "what a run is working on is not looked at")
+        return
+    for name in (WORKING_COPY, SNAPSHOT):
+        file = place.home / name
+        if not file.exists():
+            continue
+        try:
+            with open_warehouse(file, read_only=True) as connection:
+                found = read_version(connection)
+        except WarehouseVersionError as error:
+            yield Finding(name, "wrong", str(error))
+        except duckdb.Error as error:
+            remedy = (
+                "`milepost run` makes it again" if name == SNAPSHOT else "restore a backup, or run --rebuild"
+            )
+            yield Finding(name, "wrong", f"{file} cannot be read: {error}", remedy)
+        else:
+            yield Finding(
+                name,
+                "ok",
+                f"version {found} of {WAREHOUSE_VERSION}, {file.stat().st_size / 1024**2:,.1f} MiB",
+            )
+
+
+def check_project(place: Place) -> Iterator[Finding]:
+    """Is the configuration right, and does each mapping fit its source's files?"""
+    from milepost.cli.identifiers import project_here
+    from milepost.project import ProjectError
+
+    try:
+        project = project_here(place.project)
+    except ProjectError as error:
+        yield Finding("project", "wrong", str(error))
+        return
+    if project is None:
+        yield Finding(
+            "project",
+            "advice",
+            "no milepost.yaml here",
+            "`milepost init` makes a project; --project names one",
+        )
+        return
+    yield Finding("project", "ok", f"{project.file} with {len(project.sources)} sources")
+    for source in project.sources.values():
+        yield _check_source(source, project)
+
+
+def _check_source(source: Source, project: Project) -> Finding:
+    from connectors.errors import ConnectorError, UnreadableFileError
+    from connectors.files.discover import find_files
+    from connectors.files.read import read_batches, read_lookups
+    from connectors.mapping.engine import MappingEngine
+    from milepost.project import ProjectError
+    from schemas.vocabulary import load_vocabulary
+
+    check = f"source {source.name}"
+    try:
+        engine = MappingEngine(
+            file=str(project.mapping_file(source)),
+            text=project.mapping_sql(source),
+            fact=source.fact,
+            unit=source.unit,
+            system=source.source_system,
+            zone=source.zone,
+            lookups=read_lookups(source, project),
+            vocabulary=load_vocabulary(),
+        )
+        files = find_files(source, project)
+        if not files:
+            remedy = f"put files there, or correct sources.{source.name}.files"
+            return Finding(check, "advice", f"no file matches {project.root / source.files}", remedy)
+        # One batch says which columns there are; whether every row is good is the run's business.
+        batch = next(iter(read_batches(files[0], source)), None)
+        if batch is not None:
+            engine.yielded_columns(batch.table.schema, batch.absent_is_null)
+    except UnreadableFileError as error:
+        return Finding(check, "wrong", f"{files[0]}: {error.reason}")
+    except (ConnectorError, ProjectError) as error:
+        return Finding(check, "wrong", str(error))
+    return Finding(check, "ok", f"{len(files):,} files, mapped by {source.mapping}")
+
+
 #: Every check, in the order in which a newcomer would look.
 CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_python,
@@ -174,4 +279,6 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_contracts,
     check_home,
     check_key,
+    check_files,
+    check_project,
 )

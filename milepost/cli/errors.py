@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import traceback
+from collections.abc import Iterator
 
 from rich.markup import escape
 
@@ -24,18 +25,34 @@ class CommandError(Exception):
         self.code = code
 
 
+#: Errors whose messages already say what is wrong and what helps, by name: nothing is imported to look one up.
+EXPECTED: dict[str, ExitCode] = {
+    "milepost.project.ProjectError": ExitCode.USAGE,
+    "connectors.errors.MappingError": ExitCode.USAGE,
+    "connectors.errors.ConnectorError": ExitCode.FAILED,
+    "warehouse.lock.HomeBusyError": ExitCode.BUSY,
+    "warehouse.backup.BackupError": ExitCode.FAILED,
+    "warehouse.definitions.WarehouseVersionError": ExitCode.FAILED,
+    "warehouse.snapshot.SnapshotError": ExitCode.FAILED,
+    "warehouse.store.StoreVersionError": ExitCode.FAILED,
+}
+
+
 def explain(error: BaseException) -> ExitCode:
     """Print what is wrong and what helps, on standard error, and give the exit code."""
-    if isinstance(error, CommandError):
-        _print(str(error), error.remedy)
-        return error.code
-    for known, code in _expected_errors():
-        if isinstance(error, known):
-            _print(str(error))
-            return code
-    if isinstance(error, OSError):
-        _print(*_system_error(error))
-        return ExitCode.FAILED
+    for part in _chain(error):
+        if isinstance(part, CommandError):
+            _print(str(part), part.remedy)
+            return part.code
+        for kind in type(part).__mro__:
+            code = EXPECTED.get(f"{kind.__module__}.{kind.__qualname__}")
+            if code is not None:
+                _print(str(part))
+                return code
+    for part in _chain(error):
+        if isinstance(part, OSError):
+            _print(*_system_error(part))
+            return ExitCode.FAILED
     _print(
         f"unexpected {type(error).__name__}: {error}",
         f"this is a mistake in Milepost: please report it. {DEBUG_VARIABLE}=1 shows where it happened",
@@ -45,18 +62,11 @@ def explain(error: BaseException) -> ExitCode:
     return ExitCode.FAILED
 
 
-def _expected_errors() -> tuple[tuple[type[Exception], ExitCode], ...]:
-    """Give the errors whose messages already say what is wrong and what helps. Imported only when one is needed."""
-    from connectors.errors import ConnectorError, MappingError
-    from milepost.project import ProjectError
-    from warehouse.definitions import WarehouseVersionError
-
-    return (
-        (ProjectError, ExitCode.USAGE),
-        (MappingError, ExitCode.USAGE),
-        (ConnectorError, ExitCode.FAILED),
-        (WarehouseVersionError, ExitCode.FAILED),
-    )
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what it came from: Beam wraps what a step raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _system_error(error: OSError) -> tuple[str, str]:
