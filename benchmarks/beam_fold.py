@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from benchmarks.compare import MODELS
 from schemas.vocabulary import Vocabulary
 
 Row = dict[str, Any]
@@ -15,7 +16,6 @@ Output = tuple[str, Row]
 _NO_STAGE = 99
 _CREDIT_UNITS = 10**12
 _OPEN_STEPS = {"created", "changed", "started", "renewed"}
-_MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based")
 
 
 def largest_remainder(total: int, weights: list[int]) -> list[int]:
@@ -154,7 +154,7 @@ class CustomerFold:
         path: list[Row] = []
         for event in ordered:
             if event["event_id"] in conversions:
-                for model in _MODELS:
+                for model in MODELS:
                     yield from self._split(conversions[event["event_id"]], model, path)
                 path = []
             elif event["team"] in ("marketing", "sales") and not self._kinds[event["kind"]].links_only:

@@ -12,6 +12,9 @@ from schemas.tables import Column, load_tables
 #: The tables that all contestants write.
 TABLES = ("touchpoints", "journeys", "stage_entries", "conversions", "credits")
 
+#: The attribution models that all contestants compute.
+MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "position_based")
+
 
 def _value(column: Column) -> str:
     name = f'"{column.name}"'

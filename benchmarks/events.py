@@ -7,6 +7,7 @@ generator finds them.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -17,11 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.avro_columns import write_avro
-from benchmarks.journeys import draw_journeys
+from benchmarks.journeys import DUPLICATE_SHARE, draw_journeys
 from benchmarks.render import render
 
 FACTS_PER_FILE = 100_000
 DEFAULT_SEED = 7
+#: New events of batches are numbered from here.
+FIRST_NEW_EVENT = 1 << 40
+_DAY = 86_400 * 1_000_000
 _GENERATOR = ("journeys.py", "render.py", "avro_columns.py", "events.py")
 
 
@@ -78,6 +82,34 @@ def prepare_events(events: int, seed: int = DEFAULT_SEED, cache: Path | None = N
         finally:
             shutil.rmtree(half_written, ignore_errors=True)
     return EventFiles(home=folder, parquet=folder / "parquet", events=events)
+
+
+def write_batches(files: EventFiles, seed: int, folder: Path, batches: int, size: int) -> list[Path]:
+    """Write batches that arrive later: new events of random customers, and deliveries seen before.
+
+    Returns:
+        Avro files of `size` facts each; Parquet files of the same rows lie beside them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    journeys = draw_journeys(files.events, seed)
+    rng = np.random.default_rng((seed, batches, size))
+    paths = []
+    for batch in range(batches):
+        some = journeys.take(rng.choice(files.events, size=size, replace=False))
+        is_new = rng.random(size) >= DUPLICATE_SHARE
+        numbers = FIRST_NEW_EVENT + batch * size + np.arange(size)
+        later = dataclasses.replace(
+            some,
+            event=np.where(is_new, numbers, some.event),
+            occurred_at=some.occurred_at + np.where(is_new, rng.integers(0, 30 * _DAY, size), 0),
+            received_at=some.received_at + (batch + 40) * _DAY,
+        )
+        facts = render(later, seed)
+        path = folder / f"batch-{batch:03d}.avro"
+        write_avro(facts, "touchpoint", path)
+        facts.write_parquet(path.with_suffix(".parquet"))
+        paths.append(path)
+    return paths
 
 
 def main() -> None:

@@ -135,7 +135,8 @@ def _draw_identifiers(rng: np.random.Generator, customer: IntArray, place: IntAr
     of_customer = count[customer]
 
     def any_slot() -> IntArray:
-        return (rng.random(len(customer)) * of_customer).astype(np.int64)
+        slots: IntArray = (rng.random(len(customer)) * of_customer).astype(np.int64)
+        return slots
 
     another = np.where(rng.random(len(customer)) < 0.3, 1 << any_slot(), 0)
     linking = (3 << link) | np.where(rng.random(len(customer)) < 0.2, another, 0)

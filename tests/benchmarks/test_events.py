@@ -46,7 +46,9 @@ def test_the_same_seed_gives_the_same_events(events: EventFiles, facts: pl.DataF
 def test_one_event_in_twenty_is_delivered_again_later(facts: pl.DataFrame) -> None:
     said = [name for name in facts.columns if name != "received_at"]
     per_event = facts.group_by("event_id").agg(
-        pl.len(), pl.struct(said).n_unique().alias("versions"), pl.col("received_at").n_unique().alias("times")
+        pl.len(),
+        pl.struct(said).n_unique().alias("versions"),
+        pl.col("received_at").n_unique().alias("times"),
     )
     assert per_event.height == 1_900
     assert per_event["versions"].max() == 1
