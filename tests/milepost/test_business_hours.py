@@ -87,9 +87,9 @@ def test_many_offers_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("level", [{"days": ()}, {"opens": 17, "closes": 9}, {"opens": 9, "closes": 9}])
-def test_nothing_is_due_without_business_hours(level: dict[str, Any]) -> None:
-    offers = pl.Series("offered", [datetime(2024, 1, 1, tzinfo=UTC)])
-    assert due_at(offers, ServiceLevel(**level)).to_list() == [None]
+def test_a_service_level_without_business_hours_is_refused(level: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="business"):
+        ServiceLevel(**level)
 
 
 @pytest.mark.parametrize("level", [{"days": ("Foo",)}, {"zone": "Europe/Nowhere"}])
