@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,18 +15,21 @@ import pytest
 from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.tables import load_tables
 from schemas.vocabulary import load_vocabulary
-from tests.warehouse.filling import STORY, at, frame
+from tests.warehouse.filling import STORY, at, frame, warehouse
 from warehouse.audit import (
     audit,
     audit_facts,
     combine_violations,
     count_violations,
+    count_whole_violations,
     judge,
     planned_expectations,
+    planned_whole_laws,
     quarantine,
 )
 from warehouse.audit.expectations import fact_expectations, load_laws, table_expectations
 from warehouse.audit.laws import LAWS
+from warehouse.definitions import write_frames
 
 TABLES = {name: table.empty() for name, table in load_tables().items()} | {
     name: frame(name, rows) for name, rows in STORY.items()
@@ -148,6 +154,29 @@ def test_examples_are_at_most_twenty() -> None:
     many = pl.concat([TABLES["exposures"]] * 50).with_columns(count=pl.lit(-1, pl.Int64))
     found = count_violations({"exposures": many}).filter(pl.col("expectation") == "exposures_not_negative")
     assert (found["violations"].item(), found["examples"].list.len().item()) == (50, 20)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "values"),
+    [
+        ("channel_credits", 0, {}),
+        ("channel_credits", 0, {"amount_micros": 1}),
+        ("channel_credits", 2, {"currency": "EUR"}),
+        ("conversions", 0, {"amount_micros": 7}),
+        ("spend", 0, {"allocated_micros": 1}),
+        ("spend_shares", 0, {"touch_id": "nothing"}),
+        ("spend_shares", 0, {"spend_id": "nothing"}),
+    ],
+)
+def test_the_database_says_of_the_whole_what_frames_say(table: str, row: int, values: dict[str, Any]) -> None:
+    tables = changed(table, row, **values)
+    connection = warehouse({})
+    write_frames(connection, tables)
+    names = planned_whole_laws()
+    columns = ["expectation", "violations", "rows", "examples"]
+    by_frames = count_violations(tables).filter(pl.col("expectation").is_in(names))
+    assert count_whole_violations(connection).select(columns).rows() == by_frames.select(columns).rows()
+    assert by_frames["violations"].sum() == 0 or values
 
 
 # ------------------------------------------------------------------------------------------- the audit
@@ -329,3 +358,11 @@ def test_suites_over_facts_say_the_same_as_the_quarantine() -> None:
     assert audit_facts(HOSTILE) == expected
     assert expected["touchpoint_content_short"] == 1
     assert expected["campaign_ends_after_start"] == 1
+
+
+def test_great_expectations_is_loaded_only_where_an_audit_runs() -> None:
+    code = "import sys, warehouse.audit, warehouse.report; sys.exit('great_expectations' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )
