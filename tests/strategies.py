@@ -306,7 +306,7 @@ def retraction(random: Random, number: int, world: World) -> Row:
     said: Row = {"retracted_at": random.choice(MOMENTS), "reason": sometimes(random, 0.5, "a mistake")}
     if random.random() < 0.5:
         target = random.choice(("touchpoint", "touchpoint", "identity_link", "spend", "exposure"))
-        target = sometimes(random, 0.3, random.choice(("erasure", "retraction")), target)
+        target = sometimes(random, 0.3, random.choice(("erasure", "retraction", "consent")), target)
         said["target_event_id"] = some_event_id(random, target, world)
     else:
         said["link_a"], said["link_b"] = random.sample(own_identifiers(random, world)[:3], k=2)
