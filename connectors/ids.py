@@ -36,12 +36,12 @@ def event_id_sql(system: str, native_id_sql: str) -> str:
 def canonical_record_sql(columns: list[tuple[str, str]]) -> str:
     """Write the canonical JSON of a raw record as a DuckDB expression.
 
-    Keys are sorted, values are their texts, what is NULL is left out: the same record has the same bytes
-    whatever the order of its columns and whichever transport brought it.
+    Keys are in lower case and sorted, values are their texts, what is NULL is left out: the same record has
+    the same bytes whatever the order of its columns and whichever transport brought it.
     """
     parts = [
-        f"{quoted(_json_key(name))} || CAST(to_json(CAST({quoted_name(name)} AS VARCHAR)) AS VARCHAR)"
-        for name, _ in sorted(columns)
+        f"{quoted(_json_key(name.lower()))} || CAST(to_json(CAST({quoted_name(name)} AS VARCHAR)) AS VARCHAR)"
+        for name, _ in sorted(columns, key=lambda column: column[0].lower())
     ]
     return "'{' || concat_ws(',', " + ", ".join(parts) + ") || '}'" if parts else "'{}'"
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from connectors.dead_letters import Reject
@@ -43,7 +45,7 @@ class RawBatch:
         return int(self.table.num_rows) + len(self.rejects)
 
 
-def row_numbers(numbers: list[int] | range) -> pa.Array:
+def row_numbers(numbers: list[int] | range | npt.NDArray[np.int64]) -> pa.Array:
     """Give record numbers as the array of `_row`."""
     return pa.array(numbers, pa.int64())
 
@@ -59,6 +61,40 @@ def check_names(names: list[str]) -> None:
         if name.lower() == ROW:
             raise UnreadableFileError("bad_header", f"the name {ROW} is taken; rename the column in the file")
         seen.add(name.lower())
+
+
+def chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Yield the bytes of a stream in chunks, and whether each is the last.
+
+    Where the stream breaks, what came before is yielded (as not the last), then the fault is raised.
+    """
+    current, fault = _fill(stream)
+    while True:
+        following = b""
+        if current and fault is None:
+            following, fault = _fill(stream)
+            if following and fault is not None:
+                yield current, False
+                current, following = following, b""
+        yield current, not following and fault is None
+        if not following:
+            break
+        current = following
+    if fault is not None:
+        raise fault
+
+
+def _fill(stream: BinaryIO) -> tuple[bytes, Exception | None]:
+    """Read a chunk; beside what was read comes the fault that ended it."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size < CHUNK_BYTES and (part := stream.read1(CHUNK_BYTES - size)):  # type: ignore[attr-defined]
+            parts.append(part)
+            size += len(part)
+    except (EOFError, OSError, zlib.error) as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
 
 
 @contextmanager

@@ -12,11 +12,12 @@ import pyarrow as pa
 from connectors.dead_letters import Reject
 from connectors.errors import UnreadableFileError
 from connectors.files.batch import (
-    CHUNK_BYTES,
+    BATCH_RECORDS,
     LARGEST_FIELD,
     LARGEST_RECORD,
     RawBatch,
     check_names,
+    chunks,
     opened,
     row_numbers,
 )
@@ -39,6 +40,11 @@ _LEXICAL = {
     TEXT_AFTER_QUOTE: ("bad_quotes", "text behind a closing quote; quotes inside a field are doubled"),
     OPEN_QUOTE: ("bad_quotes", "a quote that nothing closes; quotes inside a field are doubled"),
 }
+_NOT_UTF8 = ("invalid_utf8", "not UTF-8; export the file as UTF-8")
+_TOO_LONG = (
+    "record_too_long",
+    f"a record of more than {LARGEST_RECORD // 2**20} MB, or a quote that nothing closes",
+)
 
 
 def read_csv(path: Path, settings: CsvSettings) -> Iterator[RawBatch]:
@@ -61,73 +67,58 @@ class _Reader:
 
     def batches(self) -> Iterator[RawBatch]:
         pending = b""
-        first = True
-        while True:
-            chunk = self.stream.read(CHUNK_BYTES)
-            is_last = len(chunk) < CHUNK_BYTES and not (rest := self.stream.read(1))
-            if not is_last and len(chunk) < CHUNK_BYTES:
-                chunk += rest
+        first, skipping = True, False
+        for chunk, is_last in chunks(self.stream):
             content = pending + chunk
             if first:
                 content = content.removeprefix(_BYTE_ORDER_MARK)
                 first = False
+            if skipping:
+                # Inside of a line that was given up.
+                end = content.find(b"\n")
+                skipping = end < 0
+                content = content[end + 1 :] if end >= 0 else b""
             tokens = tokenise(np.frombuffer(content, np.uint8), 0, is_last, self.delimiter, self.quote)
-            yield from self._batch(content, tokens)
+            yield from self._batches(content, tokens)
             pending = content[tokens.consumed :]
-            if is_last:
-                break
             if len(pending) > LARGEST_RECORD:
-                reject, pending = self._give_up(pending)
-                yield RawBatch(self._table([], [], []), [reject])
+                end = pending.find(b"\n")
+                self.row += 1
+                lost = pending[:end] if end >= 0 else pending
+                skipping = end < 0
+                pending = pending[end + 1 :] if end >= 0 else b""
+                yield RawBatch(self._table([], []), [Reject(*_TOO_LONG, lost, self.row)])
         if self.names is None:
             raise UnreadableFileError("empty_file", "the file is empty, not even a header; deliver it again")
 
-    def _give_up(self, pending: bytes) -> tuple[Reject, bytes]:
-        """Reject the line that a record too long to be one starts with; give what comes behind the line."""
-        self.row += 1
-        end = pending.find(b"\n")
-        lost = pending[:end] if end >= 0 else pending
-        while end < 0:
-            chunk = self.stream.read(CHUNK_BYTES)
-            if not chunk:
-                pending, end = b"", 0
-                break
-            pending, end = chunk, chunk.find(b"\n")
-        reason = f"a record of more than {LARGEST_RECORD // 2**20} MB, or a quote that nothing closes"
-        return Reject("record_too_long", reason, lost, self.row), pending[end + 1 :]
-
-    def _batch(self, content: bytes, tokens: Tokens) -> Iterator[RawBatch]:
+    def _batches(self, content: bytes, tokens: Tokens) -> Iterator[RawBatch]:
         begin = 0
         if self.names is None and tokens.status.size:
             self.names = self._header(content, tokens)
             begin = 1
-        records = tokens.status.size - begin
-        if self.names is None or records <= 0:
-            if self.names is not None and begin:
-                yield RawBatch(self._table([], [], []))
-            return
-        buffer = np.frombuffer(content, np.uint8)
-        numbers = np.arange(self.row + 1, self.row + records + 1, dtype=np.int64)
-        self.row += records
-        faults = self._faults(tokens, begin)
-        good = np.flatnonzero(np.array([fault is None for fault in faults])) if any(faults) else None
-        rows = np.arange(records) if good is None else good
-        columns, broken = self._columns(buffer, tokens, rows + begin)
-        for record in broken:
-            faults[record - begin] = ("invalid_utf8", "not UTF-8; export the file as UTF-8")
-        if len(broken):
-            rows = rows[~np.isin(rows + begin, broken)]
-            columns, _ = self._columns(buffer, tokens, rows + begin)
-        rejects = [
-            Reject(
-                *fault,
-                content[tokens.record_start[at + begin] : tokens.record_end[at + begin]],
-                int(numbers[at]),
+            if tokens.status.size == 1:
+                yield RawBatch(self._table([], []))
+        for start in range(begin, tokens.status.size, BATCH_RECORDS):
+            yield self._batch(
+                content, tokens, np.arange(start, min(start + BATCH_RECORDS, tokens.status.size))
             )
-            for at, fault in enumerate(faults)
-            if fault is not None
+
+    def _batch(self, content: bytes, tokens: Tokens, records: Longs) -> RawBatch:
+        buffer = np.frombuffer(content, np.uint8)
+        before = self.row + 1 - int(records[0])
+        self.row += records.size
+        faults = self._faults(tokens, records)
+        good = records[~np.isin(records, list(faults))] if faults else records
+        columns, broken = self._columns(buffer, tokens, good)
+        if broken.size:
+            faults.update(dict.fromkeys(broken.tolist(), _NOT_UTF8))
+            good = good[~np.isin(good, broken)]
+            columns, _ = self._columns(buffer, tokens, good)
+        rejects = [
+            Reject(*fault, content[tokens.record_start[at] : tokens.record_end[at]], at + before)
+            for at, fault in sorted(faults.items())
         ]
-        yield RawBatch(self._table(self.names, columns, numbers[rows]), rejects)
+        return RawBatch(self._table(columns, good + before), rejects)
 
     def _header(self, content: bytes, tokens: Tokens) -> list[str]:
         if tokens.status[0]:
@@ -145,28 +136,24 @@ class _Reader:
         check_names(names)
         return names
 
-    def _faults(self, tokens: Tokens, begin: int) -> list[tuple[str, str] | None]:
-        """Say what is wrong with each record, if anything."""
+    def _faults(self, tokens: Tokens, records: Longs) -> dict[int, tuple[str, str]]:
+        """Say what is wrong with records, by their place among the tokens."""
         expected = len(self.names or ())
-        counts = np.diff(tokens.first_field)[begin:]
-        lengths = tokens.field_end - tokens.field_start
-        faults: list[tuple[str, str] | None] = [None] * counts.size
-        for at in np.flatnonzero(counts < expected):
-            faults[at] = ("too_few_columns", f"{counts[at]} fields where the header has {expected}")
-        for at in np.flatnonzero(counts > expected):
-            faults[at] = (
-                "too_many_columns",
-                f"{counts[at]} fields where the header has {expected}; put quotes around fields with delimiters",
-            )
-        for field in np.flatnonzero(lengths > LARGEST_FIELD):
+        first, last = tokens.first_field[records], tokens.first_field[records + 1]
+        counts = last - first
+        faults: dict[int, tuple[str, str]] = {}
+        for at in np.flatnonzero(counts != expected).tolist():
+            more = counts[at] > expected
+            said = f"{counts[at]} fields where the header has {expected}"
+            hint = "; put quotes around fields that hold delimiters" if more else ""
+            faults[int(records[at])] = (f"too_{'many' if more else 'few'}_columns", said + hint)
+        lengths = (tokens.field_end - tokens.field_start)[first[0] : last[-1]]
+        for field in (np.flatnonzero(lengths > LARGEST_FIELD) + first[0]).tolist():
             record = int(np.searchsorted(tokens.first_field, field, side="right")) - 1
-            if record >= begin:
-                faults[record - begin] = (
-                    "field_too_long",
-                    f"a field of {lengths[field]} bytes; {LARGEST_FIELD} are the most",
-                )
-        for at in np.flatnonzero(tokens.status[begin:]):
-            faults[at] = _LEXICAL[int(tokens.status[at + begin])]
+            size = int(tokens.field_end[field] - tokens.field_start[field])
+            faults[record] = ("field_too_long", f"a field of {size} bytes; {LARGEST_FIELD} are the most")
+        for at in np.flatnonzero(tokens.status[records]).tolist():
+            faults[int(records[at])] = _LEXICAL[int(tokens.status[records[at]])]
         return faults
 
     def _columns(self, buffer: Bytes, tokens: Tokens, records: Longs) -> tuple[list[pa.Array], Longs]:
@@ -197,11 +184,11 @@ class _Reader:
                 )
         return columns, np.array(sorted(broken), np.int64)
 
-    def _table(self, names: list[str], columns: list[pa.Array], numbers: Longs | list[int]) -> pa.Table:
+    def _table(self, columns: list[pa.Array], numbers: Longs | list[int]) -> pa.Table:
+        names = self.names or []
         if not columns:
-            names = self.names or []
             columns = [pa.array([], pa.large_string()) for _ in names]
-        return pa.table([row_numbers(list(numbers)), *columns], names=[ROW, *names])
+        return pa.table([row_numbers(numbers), *columns], names=[ROW, *names])
 
 
 def _is_utf8(value: bytes | None) -> bool:
