@@ -122,6 +122,27 @@ def test_where_the_copy_fails_the_old_snapshot_stays(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", SNAPSHOT]
 
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from warehouse.snapshot import SnapshotError, publish_snapshot
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    publish_snapshot(Path(sys.argv[1]))
+except SnapshotError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told_and_the_old_snapshot_stays(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "The snapshot before stays readable; make room" in told
+    assert exposures(tmp_path) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {WORKING_COPY, SNAPSHOT}
+
+
 def test_a_snapshot_of_a_newer_version_is_not_overwritten(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with duckdb.connect(str(tmp_path / SNAPSHOT)) as connection:

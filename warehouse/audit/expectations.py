@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from schemas.contracts import SCHEMA_FOLDER
 from schemas.tables import Table, load_tables
 from schemas.vocabulary import Vocabulary
 
-EXPECTATIONS_FOLDER = Path(__file__).parents[2] / "schemas" / "expectations"
+EXPECTATIONS_FOLDER = SCHEMA_FOLDER / "expectations"
 
 Severity = Literal["critical", "warning"]
 Check = Literal[
