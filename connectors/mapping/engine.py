@@ -185,7 +185,7 @@ class MappingEngine:
                     continue
                 columns = ", ".join(field.name for field in schema if field.name != ROW)
                 # Behind LINE stands the text with `_row` in it, which its author did not write.
-                message = str(error).split("\n\nLINE")[0].strip()
+                message = str(error).split("\n\nLINE")[0].split("\nCandidate")[0].strip()
                 raise MappingError(f"{self.file}: {message}\nThe records have: {columns}") from error
         yielded = [(str(row[0]), str(row[1])) for row in described if str(row[0]).lower() != ROW]
         chosen = choose_columns(self.file, self.fact, yielded, self.vocabulary)
