@@ -7,6 +7,8 @@
 -- phase: de-duplicate
 -- Writing the tables uncompressed takes a fifth less CPU in all, and 3.6 times the disk.
 SET force_compression = 'uncompressed';
+-- Nor does the order of rows matter, the fold's aside.
+SET preserve_insertion_order = false;
 
 CREATE TEMP TABLE repeated AS
 SELECT event_id, min(received_at) AS received_at
@@ -114,6 +116,8 @@ JOIN people ON name = CASE WHEN len(identifiers) = 1 THEN ranked(identifiers[1])
     ELSE list_min(list_transform(identifiers, lambda identifier: ranked(identifier))) END;
 
 -- phase: fold order
+SET preserve_insertion_order = true;
+
 CREATE TEMP TABLE ordered AS
 SELECT customer, occurred_at, touchpoints.rowid AS fact, kinds.number AS kind, level, books, links_only,
     NOT books AND NOT links_only AND team IN ('marketing', 'sales') AS counts,
@@ -131,6 +135,8 @@ SELECT *,
     (sum(books::INTEGER) OVER (ROWS UNBOUNDED PRECEDING))::INTEGER AS conversion,
     (sum(counts::INTEGER) OVER (ROWS UNBOUNDED PRECEDING))::INTEGER AS touch
 FROM ordered;
+
+SET preserve_insertion_order = false;
 
 -- phase: conversions
 CREATE TEMP TABLE bookings AS
