@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +13,12 @@ import typer
 from milepost.cli import schema
 from milepost.cli.backup import backup, restore
 from milepost.cli.doctor import doctor
-from milepost.cli.errors import explain
+from milepost.cli.errors import DEBUG_VARIABLE, explain
 from milepost.cli.exit_codes import MEANINGS
 from milepost.cli.init import init
 from milepost.cli.journey import journey
+from milepost.cli.map import map_source
+from milepost.cli.run import PASS_ON, demo, run
 from milepost.cli.simulate import simulate
 
 #: What a shell gives for a command that Ctrl-C ended.
@@ -30,7 +34,15 @@ app = typer.Typer(
 
 #: Panel → its commands, each with examples; the order is that of `milepost --help`.
 COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
+    "Run": [
+        (
+            run,
+            ["milepost run", "milepost run --project shop --rebuild", "milepost run --direct_num_workers=2"],
+        ),
+        (demo, ["milepost demo"]),
+    ],
     "Look": [
+        (map_source, ["milepost map --source shop --show 5"]),
         (
             journey,
             [
@@ -49,6 +61,10 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
         (doctor, ["milepost doctor", "milepost doctor --json | jq '.[] | select(.status == \"wrong\")'"]),
     ],
 }
+#: Commands whose function cannot be called as they are.
+NAMES = {"map_source": "map"}
+#: Commands that pass on to Beam what they do not know.
+PASSING_ON = (run, demo)
 
 
 def _examples(lines: list[str]) -> str:
@@ -60,8 +76,11 @@ def _add_commands(
 ) -> None:
     for panel, listed in commands.items():
         for command, examples in listed:
-            name = command.__name__.replace("_", "-")
-            target.command(name, rich_help_panel=panel, epilog=_examples(examples))(command)
+            name = NAMES.get(command.__name__, command.__name__)
+            settings = PASS_ON if command in PASSING_ON else {}
+            target.command(
+                name, rich_help_panel=panel, epilog=_examples(examples), context_settings=settings
+            )(command)
 
 
 _add_commands(app, COMMANDS)
@@ -70,6 +89,9 @@ app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never with a traceback."""
+    if not os.environ.get(DEBUG_VARIABLE):
+        # Libraries log what nobody asked for, such as clouds that are not installed.
+        logging.disable(logging.WARNING)
     try:
         app()
     except KeyboardInterrupt:

@@ -1,0 +1,236 @@
+"""What `run`, `demo`, `erase`, `link`, `unlink` and `retract` do: bring facts to the bus, stitch, publish, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
+from connectors.dead_letters import Place, Reject, dead_letters
+from connectors.keys import HashingKey, load_key
+from milepost.cli.errors import CommandError
+from milepost.cli.exit_codes import ExitCode
+from milepost.clock import now
+from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
+from pipelines.ingest_report import IngestReport
+from pipelines.progress import Progress
+from pipelines.stitch import AuditWithheldError, FactFile, StitchReport, StitchRequest, run_stitch
+from pipelines.stitch_publish import record_dead_letters
+from schemas.contracts import FACT_TYPES, frame_schema
+from schemas.vocabulary import Vocabulary, load_vocabulary
+from warehouse.definitions import WORKING_COPY, create_warehouse, open_warehouse
+from warehouse.files import write_text
+from warehouse.lock import home_lock
+from warehouse.report import render_report, report_path
+from warehouse.snapshot import ensure_snapshot
+
+#: Says which project a home belongs to.
+OWNER_FILE = "project.json"
+
+Fates = dict[str, dict[str, dict[str, int]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A project with its home, which is locked, and what all steps share."""
+
+    project: Project
+    vocabulary: Vocabulary
+    key: HashingKey
+
+    @property
+    def home(self) -> Path:
+        """Where the data lives."""
+        return self.project.home
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stitch did, the fates of records and facts by source, and the audit report where there is one."""
+
+    stitched: StitchReport
+    fates: Fates
+    report: Path | None
+
+
+@contextmanager
+def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
+    """Lock the home and load what a run needs; the project is the one named, the one here, or the home's own.
+
+    Raises:
+        CommandError: the home belongs to another project.
+        ProjectError: the configuration is missing or wrong.
+        HomeBusyError: another run is going on.
+    """
+    if project is None and not (Path.cwd() / PROJECT_FILE).exists():
+        project = _owner(home)
+    loaded = load_project(project, home)
+    _check_owner(home, loaded)
+    with home_lock(home, purpose, now()):
+        write_text(home / OWNER_FILE, json.dumps({"project": str(loaded.root)}) + "\n")
+        ensure_snapshot(home)
+        yield Job(loaded, load_vocabulary(), load_key(home))
+
+
+def _owner(home: Path) -> Path | None:
+    try:
+        return Path(json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))["project"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _check_owner(home: Path, project: Project) -> None:
+    """Refuse to mix two projects in one home; one that has moved leaves no configuration where it was."""
+    owner = _owner(home)
+    if owner is not None and owner != project.root and (owner / PROJECT_FILE).exists():
+        raise CommandError(
+            f"the home {home} belongs to the project {owner}; a second one would be mixed into its tables",
+            remedy=f"give {project.root} a home of its own, with --home or MILEPOST_HOME",
+            code=ExitCode.USAGE,
+        )
+
+
+def stitch_and_publish(
+    job: Job,
+    *,
+    rebuild: bool = False,
+    options: Sequence[str] = (),
+    progress: Progress | None = None,
+    ingested: Fates | None = None,
+) -> Outcome:
+    """Stitch what is on the bus, publish the snapshot and write the audit report.
+
+    Args:
+        job: the project and its home.
+        rebuild: fold everything again.
+        options: of Beam.
+        progress: told of facts read and folded.
+        ingested: fates of the ingest of this run, to stand beside those of the stitch.
+
+    Raises:
+        AuditWithheldError: the audit withheld the publication; dead letters and report are written.
+    """
+    bus = Bus(job.home)
+    files = [
+        FactFile(fact, f"{fact}-{path.stem}", str(path))
+        for fact in FACT_TYPES
+        for path in bus.current_files(fact)
+    ]
+    request = StitchRequest(
+        home=job.home,
+        files=tuple(files),
+        vocabulary=job.vocabulary,
+        rules=job.project.rules,
+        rules_hash=rules_hash(job.project, job.vocabulary, job.key.key_id),
+        published_at=now(),
+    )
+    withheld: AuditWithheldError | None = None
+    try:
+        stitched = run_stitch(request, rebuild=rebuild, options=options, progress=progress)
+    except AuditWithheldError as error:
+        withheld, stitched = error, error.report
+    fates = merge_fates(ingested or {}, stitched)
+    open_letters = _record(job, stitched, fates)
+    report = _write_report(job, stitched, fates, open_letters)
+    ensure_snapshot(job.home)
+    if withheld is not None:
+        raise withheld
+    return Outcome(stitched, fates, report)
+
+
+def records_of(report: IngestReport, project: Project) -> Fates:
+    """Give what became of records by source, and of facts that the contract check rejected by system."""
+    fates: Fates = {}
+    for name, source in report.sources.items():
+        records = {
+            "received": source.received,
+            "mapped": source.mapped,
+            "filtered": source.filtered,
+            "rejected": source.rejected,
+        }
+        fates.setdefault(name, {})["records"] = records
+        facts = fates.setdefault(project.source(name).source_system, {}).setdefault("facts", {})
+        facts["rejected"] = facts.get("rejected", 0) + sum(source.rejected_facts.values())
+    return fates
+
+
+def merge_fates(ingested: Fates, stitched: StitchReport) -> Fates:
+    """Add the fates of the stitch to those of the ingest: source → `records` and `facts` → fate → count."""
+    merged: Fates = {
+        source: {unit: dict(counts) for unit, counts in units.items()} for source, units in ingested.items()
+    }
+    for source, fate, facts in stitched.fates.iter_rows():
+        counts = merged.setdefault(source, {}).setdefault("facts", {})
+        counts[fate] = counts.get(fate, 0) + facts
+    for units in merged.values():
+        if "facts" in units:
+            units["facts"] = {"yielded": sum(units["facts"].values()), **units["facts"]}
+    return merged
+
+
+def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
+    """Write dead letters outside of any publication, and the whole fates into it; gives open letters by step."""
+    bus = Bus(job.home)
+    current = [read_bus_file(path) for path in bus.current_files(DEAD_LETTERS)]
+    letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *current, *_letters(bus, stitched)])
+    with open_warehouse(job.home / WORKING_COPY) as warehouse:
+        create_warehouse(warehouse, job.vocabulary)
+        record_dead_letters(warehouse, letters)
+        warehouse.register("standing", letters.select("dead_letter_id").to_arrow())
+        # What a corrected mapping no longer rejects is done with.
+        warehouse.execute(
+            "UPDATE journey.dead_letters SET status = 'replayed' WHERE status = 'open' "
+            "AND step IN ('read', 'map', 'check') "
+            "AND dead_letter_id NOT IN (SELECT dead_letter_id FROM standing)"
+        )
+        warehouse.unregister("standing")
+        if stitched.publication is not None:
+            warehouse.execute(
+                "UPDATE journey.publications SET fates = ? WHERE publication_id = ?",
+                [json.dumps(fates, sort_keys=True), stitched.publication.publication_id],
+            )
+        counted = warehouse.execute(
+            "SELECT step, count(*) FROM journey.dead_letters WHERE status = 'open' GROUP BY step ORDER BY step"
+        ).fetchall()
+    return dict(counted)
+
+
+def _letters(bus: Bus, stitched: StitchReport) -> Iterator[pl.DataFrame]:
+    """Make dead letters of what the stitch rejects and what the audit sets aside."""
+    for row in stitched.rejected.iter_rows(named=True):
+        place = Place(row["source"], "stitch", f"bus, source {row['source']}", _micros(row["received_at"]))
+        yield dead_letters(
+            [Reject(row["error_class"], row["reason"], row["payload"].encode())], place, bus.raw_zone
+        )
+    for row in stitched.quarantined.iter_rows(named=True):
+        place = Place(row["source"], "audit", f"bus, {row['fact_type']} {row['event_id']}", _micros(now()))
+        reject = Reject(row["expectation"], row["reason"], row["event_id"].encode())
+        yield dead_letters([reject], place, bus.raw_zone)
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _write_report(
+    job: Job, stitched: StitchReport, fates: Fates, open_letters: dict[str, int]
+) -> Path | None:
+    if stitched.publication is None or stitched.audit is None:
+        return None
+    publication = stitched.publication
+    described = {
+        "publication_id": publication.publication_id,
+        "published_at": publication.published_at,
+        "facts": publication.facts,
+        "rules_hash": publication.rules_hash,
+    }
+    path = report_path(job.home, publication.publication_id)
+    return render_report(
+        described, stitched.audit, fates, stitched.quarantined, path, dead_letters=open_letters
+    )
