@@ -6,9 +6,6 @@ int, long, timestamps, arrays of strings, and unions of null with one of them.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +15,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.contracts import avro_schema
+from connectors.bus import encode_facts
+from schemas.contracts import avro_schema, empty_facts
 
 ROWS_PER_BLOCK = 10_000
+_SYNC_BYTES = 16
 
 _BINARY = pa.large_binary()
 _NULL_BRANCH, _VALUE_BRANCH = b"\x00", b"\x02"
@@ -117,31 +116,13 @@ def encode_rows(facts: pl.DataFrame, schema: dict[str, Any]) -> pa.Array:
     return _join(*(_column(facts.get_column(field["name"]), field["type"]) for field in schema["fields"]))
 
 
-def _without_defaults(schema: Any) -> Any:
-    """Leave defaults out: a writer's schema does not use them, and some readers stumble over them."""
-    if isinstance(schema, dict):
-        return {name: _without_defaults(value) for name, value in schema.items() if name != "default"}
-    if isinstance(schema, list):
-        return [_without_defaults(entry) for entry in schema]
-    return schema
-
-
-def _header(schema: dict[str, Any], sync: bytes) -> bytes:
-    entries = {"avro.schema": json.dumps(_without_defaults(schema)).encode(), "avro.codec": b"null"}
-    header = io.BytesIO()
-    header.write(b"Obj\x01" + _long(len(entries)))
-    for name, value in entries.items():
-        header.write(_long(len(name)) + name.encode() + _long(len(value)) + value)
-    header.write(_END_OF_ARRAY + sync)
-    return header.getvalue()
-
-
 def write_avro(facts: pl.DataFrame, fact_type: str, path: Path) -> None:
-    """Write facts (with `frame_schema(fact_type)`) as one Avro object container file."""
+    """Write facts (with `frame_schema(fact_type)`) as one file of the bus; its header is the bus's own."""
     schema = avro_schema(fact_type)
-    sync = hashlib.md5(path.name.encode(), usedforsecurity=False).digest()
+    header = encode_facts(fact_type, empty_facts(fact_type), path.stem)
+    sync = header[-_SYNC_BYTES:]
     with path.open("wb") as file:
-        file.write(_header(schema, sync))
+        file.write(header)
         for start in range(0, facts.height, ROWS_PER_BLOCK):
             block = facts.slice(start, ROWS_PER_BLOCK)
             records = encode_rows(block, schema)

@@ -88,8 +88,9 @@ def write_batches(files: EventFiles, seed: int, folder: Path, batches: int, size
     """Write batches that arrive later: new events of random customers, and deliveries seen before.
 
     Returns:
-        Avro files of `size` facts each; Parquet files of the same rows lie beside them.
+        Avro files of `size` facts each in `FOLDER/touchpoint`; Parquet files of the same rows lie beside them.
     """
+    folder = folder / "touchpoint"
     folder.mkdir(parents=True, exist_ok=True)
     journeys = draw_journeys(files.events, seed)
     rng = np.random.default_rng((seed, batches, size))

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from benchmarks.events import EventFiles, prepare_events
-from schemas.contracts import frame_schema
+from connectors.bus import Bus, read_bus_file
+from schemas.contracts import empty_facts, frame_schema
 from schemas.vocabulary import load_vocabulary
 
 
@@ -34,6 +35,18 @@ def test_the_avro_files_hold_the_same_rows(events: EventFiles, facts: pl.DataFra
         with path.open("rb") as file:
             rows.extend(fastavro.reader(file))
     assert rows == facts.to_dicts()
+    assert pl.concat(read_bus_file(path) for path in sorted(events.bus.glob("*.avro"))).equals(facts)
+
+
+def test_the_avro_files_carry_the_schema_of_the_bus(events: EventFiles, tmp_path: Path) -> None:
+    """Of another schema, reading would take the slow way."""
+    name = Bus(tmp_path).write("touchpoint", "one", empty_facts("touchpoint"))
+    paths = (tmp_path / "bus" / "touchpoint" / name, next(events.bus.glob("*.avro")))
+    schemas = []
+    for path in paths:
+        with path.open("rb") as file:
+            schemas.append(fastavro.reader(file).metadata["avro.schema"])
+    assert schemas[0] == schemas[1]
 
 
 def test_the_same_seed_gives_the_same_events(events: EventFiles, facts: pl.DataFrame, tmp_path: Path) -> None:
