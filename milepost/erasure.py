@@ -13,7 +13,6 @@ from milepost.identity import find_shared, join_all, resolve
 from milepost.links import (
     NO_IDENTIFIER,
     Identifiers,
-    Int32Array,
     code_identifiers,
     find_links,
     usable_identifiers,
@@ -166,55 +165,82 @@ class _Evidence:
         touch_identifiers = usable_identifiers(identifiers, touchpoints.get_column("identifiers"))
         self.owners = touch_identifiers.owners
         links, _ = find_links(touchpoints, link_facts, identifiers, touch_identifiers, vocabulary, unlinked)
-        cluster = join_all(len(identifiers.rank), links.a, links.b)
+        self.cluster = join_all(len(identifiers.rank), links.a, links.b)
         ends = identifiers.codes(link_facts.get_column("a"))
-        self.touchpoints = touchpoints.select("event_id", "occurred_at", "identifiers").with_columns(
-            pl.Series("cluster", np.where(self.owners < 0, -1, cluster[self.owners]))
+        self._touchpoints = touchpoints.select("event_id", "occurred_at", "identifiers").with_columns(
+            pl.Series("cluster", np.where(self.owners < 0, -1, self.cluster[self.owners]))
         )
-        self.link_facts = link_facts.select("event_id", "a", "b", "seen_at").with_columns(
-            pl.Series("cluster", cluster[ends] if len(ends) else ends)
+        self._links = link_facts.select("event_id", "a", "b", "seen_at").with_columns(
+            pl.Series("cluster", self.cluster[ends] if len(ends) else ends)
         )
-        self.cluster = cluster
 
-    def customer_at(self, code: int, time: datetime) -> Int32Array | None:
-        """Give the identifiers of the customer that held `code` at `time`; None where it is shared then."""
-        cluster = self.cluster[code]
-        touchpoints = self.touchpoints.filter(
-            (pl.col("cluster") == cluster) & (pl.col("occurred_at") <= time)
-        )
-        link_facts = self.link_facts.filter((pl.col("cluster") == cluster) & (pl.col("seen_at") <= time))
-        used = usable_identifiers(self.identifiers, touchpoints.get_column("identifiers"))
-        links, _ = find_links(touchpoints, link_facts, self.identifiers, used, self.vocabulary, self.unlinked)
-        shared = find_shared(self.identifiers, links, self.vocabulary)
+    def customers_at(self, asked: pl.DataFrame) -> list[pl.Series | None]:
+        """Give the identifiers (String) of each customer asked for, None where the identifier was shared then.
+
+        Args:
+            asked: `identifier`, `erased_at`; no identifier is blocked.
+        """
+        clusters = self.cluster[self.identifiers.codes(asked.get_column("identifier"))]
+        wanted = pl.Series(np.unique(clusters)).implode()
+        touchpoints = _by_cluster(self._touchpoints.filter(pl.col("cluster").is_in(wanted)))
+        links = _by_cluster(self._links.filter(pl.col("cluster").is_in(wanted)))
+        nothing = self._touchpoints.clear(), self._links.clear()
+        return [
+            self._customer_at(
+                identifier, time, touchpoints.get(cluster, nothing[0]), links.get(cluster, nothing[1])
+            )
+            for (identifier, time), cluster in zip(
+                asked.select("identifier", "erased_at").iter_rows(), clusters.tolist(), strict=True
+            )
+        ]
+
+    def _customer_at(
+        self, identifier: str, time: datetime, touchpoints: pl.DataFrame, link_facts: pl.DataFrame
+    ) -> pl.Series | None:
+        """Find a customer in the evidence of its cluster up to a time."""
+        touchpoints = touchpoints.filter(pl.col("occurred_at") <= time)
+        link_facts = link_facts.filter(pl.col("seen_at") <= time)
+        names = [
+            touchpoints.get_column("identifiers").explode(empty_as_null=False),
+            link_facts.get_column("a"),
+            link_facts.get_column("b"),
+            pl.Series([identifier]),
+        ]
+        identifiers = code_identifiers(pl.concat(names), self.vocabulary)
+        used = usable_identifiers(identifiers, touchpoints.get_column("identifiers"))
+        links, _ = find_links(touchpoints, link_facts, identifiers, used, self.vocabulary, self.unlinked)
+        shared = find_shared(identifiers, links, self.vocabulary)
+        code = int(identifiers.codes(pl.Series([identifier]))[0])
         if shared[code]:
             return None
-        identity = resolve(self.identifiers, links, shared, self.vocabulary)
-        return np.flatnonzero(identity.best == identity.best[code]).astype(np.int32)
+        identity = resolve(identifiers, links, shared, self.vocabulary)
+        return identifiers.names.gather(np.flatnonzero(identity.best == identity.best[code]))
+
+
+def _by_cluster(frame: pl.DataFrame) -> dict[int, pl.DataFrame]:
+    return {int(cluster): part for (cluster,), part in frame.partition_by("cluster", as_dict=True).items()}
 
 
 def _judge(asked: pl.DataFrame, evidence: _Evidence) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give table `erasures`, and what is forgotten: `identifier` (String), `until` (the latest time)."""
-    codes = evidence.identifiers.codes(asked.get_column("identifier"))
-    statuses: list[str] = []
-    reasons: list[str | None] = []
-    forgotten: list[pl.DataFrame] = []
-    for code, time in zip(codes, asked.get_column("erased_at"), strict=True):
-        customer = None if evidence.identifiers.blocked[code] else evidence.customer_at(code, time)
-        if customer is None:
-            statuses.append("rejected")
-            reasons.append("blocked" if evidence.identifiers.blocked[code] else "shared")
-            continue
-        statuses.append("applied")
-        reasons.append(None)
-        forgotten.append(
-            pl.DataFrame({"identifier": evidence.identifiers.names.gather(customer)}).with_columns(
-                pl.lit(time, pl.Datetime("us", "UTC")).alias("until")
-            )
+    blocked = evidence.identifiers.blocked[evidence.identifiers.codes(asked.get_column("identifier"))]
+    asked = asked.with_columns(
+        pl.when(pl.Series(blocked)).then(pl.lit("blocked")).otherwise(pl.lit(None, pl.String)).alias("reason")
+    ).sort("reason", nulls_last=False)
+    answered = asked.filter(pl.col("reason").is_null())
+    customers = evidence.customers_at(answered)
+    shared = [customer is None for customer in customers]
+    reason = asked.get_column("reason").scatter(np.flatnonzero(shared), "shared")
+    rejected = pl.when(reason.is_null()).then(pl.lit("applied")).otherwise(pl.lit("rejected"))
+    forgotten = [
+        pl.DataFrame({"identifier": customer}).with_columns(
+            pl.lit(time, pl.Datetime("us", "UTC")).alias("until")
         )
+        for customer, time in zip(customers, answered.get_column("erased_at"), strict=True)
+        if customer is not None
+    ]
     table = load_tables()["erasures"]
-    judged = asked.with_columns(
-        pl.Series("status", statuses, pl.String), pl.Series("reason", reasons, pl.String)
-    ).select(list(table.polars_schema))
+    judged = asked.with_columns(reason, rejected.alias("status")).select(list(table.polars_schema))
     nobody = pl.DataFrame(schema={"identifier": pl.String, "until": pl.Datetime("us", "UTC")})
     return judged, pl.concat([nobody, *forgotten]).group_by("identifier").agg(pl.col("until").max())
 

@@ -1,0 +1,417 @@
+"""The incremental stitch: fold the units that new facts touch, before and after, and stage what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import duckdb
+import numpy as np
+import polars as pl
+
+from milepost.path_models import channel_credits
+from milepost.spend import share_spend, spend_table
+from milepost.stitch import Folded, Tables, fold_ledger, ledger_part, shaped
+from milepost.unit_fold import UnitFold, fold_units
+from milepost.units import Nodes, UInt64Array, UnitFinder, node_hash
+from pipelines.progress import report
+from pipelines.staging import read_frames
+from pipelines.stitch_rebuild import Spill, StitchSettings, staged_schema
+from schemas.contracts import FACT_TYPES
+from schemas.tables import load_tables
+from schemas.vocabulary import Vocabulary
+from warehouse.audit import count_violations, quarantine
+from warehouse.definitions import open_warehouse, read_frame
+from warehouse.store import PATH_COUNTS, Store
+
+
+@dataclass(frozen=True, eq=False)
+class Touched:
+    """The units that new facts touch.
+
+    `units` are those of the store; unit `old[i]` becomes of unit `new[i]`; `nodes` with `node_units` are new.
+    """
+
+    units: UInt64Array
+    old: UInt64Array
+    new: UInt64Array
+    nodes: UInt64Array
+    node_units: UInt64Array
+    finder: UnitFinder
+    stored: pl.DataFrame
+
+    def units_of(self, nodes: UInt64Array) -> pl.Series:
+        """Give the unit of each node: where it has joined stored ones, the smallest of these."""
+        return _keep_stored(self.finder.labels(nodes), self.stored)
+
+
+def _keep_stored(labels: UInt64Array, stored: pl.DataFrame) -> pl.Series:
+    """Replace labels of the finder by the stored unit that is kept: `stored` has `label`, `unit`."""
+    found = pl.DataFrame({"label": labels}).join(stored, on="label", how="left", maintain_order="left")
+    return found.select(pl.coalesce("unit", "label").alias("unit")).to_series()
+
+
+class StitchIncrement(beam.DoFn):  # type: ignore[misc]
+    """All new batches → the number of units that were folded; what changes is staged."""
+
+    def __init__(self, settings: StitchSettings, store: str, warehouse: str) -> None:
+        self.settings = settings
+        self.store = store
+        self.warehouse = warehouse
+
+    def process(self, element: Iterable[Spill]) -> Iterator[int]:
+        store = Store(Path(self.store))
+        warehouse = open_warehouse(Path(self.warehouse))
+        try:
+            facts, nodes = _read_spills(self.settings, sorted(element, key=lambda spill: spill.name))
+            yield stitch_increment(self.settings, store, warehouse, facts, nodes)
+        finally:
+            warehouse.close()
+            store.close()
+
+
+def _read_spills(
+    settings: StitchSettings, spills: list[Spill]
+) -> tuple[dict[str, pl.DataFrame], list[Nodes]]:
+    staging = settings.staging
+    facts, nodes = {}, []
+    for name in FACT_TYPES:
+        frames = []
+        for spill in (spill for spill in spills if spill.fact_type == name):
+            arrays = [
+                np.load(staging.path("nodes", f"{spill.name}.{part}.npy"))
+                for part in ("keys", "rows", "names")
+            ]
+            path = staging.path("spill", f"{spill.name}.arrow")
+            frames.append(
+                read_frames([path], staged_schema(name, settings.vocabulary)).with_columns(
+                    pl.Series("key", arrays[0])
+                )
+            )
+            nodes.append(Nodes(*arrays))
+        schema = staged_schema(name, settings.vocabulary)
+        facts[name] = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+    return facts, nodes
+
+
+def stitch_increment(
+    settings: StitchSettings,
+    store: Store,
+    warehouse: duckdb.DuckDBPyConnection,
+    facts: Mapping[str, pl.DataFrame],
+    nodes: list[Nodes],
+) -> int:
+    """Stage what new facts change; give the number of units folded.
+
+    Args:
+        settings: of the run.
+        store: the facts so far; it is only read.
+        warehouse: the tables so far; it is only read.
+        facts: new ones by type, every type there is, with `key` and a `unit` that this function sets.
+        nodes: what they name.
+    """
+    vocabulary, rules = settings.vocabulary, settings.rules
+    touched = find_touched(nodes, store)
+    known = store.load_facts(touched.units)
+    before = {
+        name: _marked(
+            frame, touched.units_of(frame.get_column("unit").to_numpy()), name, vocabulary, new=False
+        )
+        for name, frame in known.items()
+    }
+    added = {
+        name: _marked(frame, touched.units_of(frame.get_column("key").to_numpy()), name, vocabulary, new=True)
+        for name, frame in facts.items()
+    }
+    old = fold_units(before, quarantine, vocabulary, rules)
+    new = fold_units(
+        {name: pl.concat([before[name], added[name]]) for name in FACT_TYPES}, quarantine, vocabulary, rules
+    )
+    report(settings.run_id, "folded", sum(frame.height for frame in added.values()))
+    across = _Across(settings, store, warehouse, touched, old, new)
+    old_tables = {**old.tables, **across.old_tables}
+    new_tables = {**new.tables, **across.new_tables}
+    for name, frame in old_tables.items():
+        _stage_difference(settings, name, shaped(name, frame), shaped(name, new_tables[name]))
+    _stage_facts(settings, old, new)
+    _stage_path_counts(settings, store, old.folded, new.folded)
+    _stage_touched(settings, touched)
+    staging = settings.staging
+    shaped_tables = {name: shaped(name, frame) for name, frame in new_tables.items()}
+    staging.write_whole(
+        count_violations(shaped_tables, whole=False, vocabulary=vocabulary), "violations", "increment"
+    )
+    staging.write(new.fates, "fates", "increment")
+    staging.write(new.rejected, "rejected", "increment")
+    staging.write(new.quarantined, "quarantined", "increment")
+    return len(np.unique(touched.finder.labels(touched.finder.nodes())))
+
+
+def find_touched(nodes: list[Nodes], store: Store) -> Touched:
+    """Find the stored units that new facts touch, and join what the facts join."""
+    finder = UnitFinder()
+    for batch in nodes:
+        finder.add(batch)
+    named = finder.named()
+    known = store.units_of(finder.nodes())
+    units = known.get_column("unit").unique().to_numpy()
+    # A unit's label is a node too: joining what is known with its label joins new facts and stored ones.
+    finder.join(known.get_column("node").to_numpy(), known.get_column("unit").to_numpy())
+    stored = (
+        pl.DataFrame({"label": finder.labels(units), "unit": units})
+        .group_by("label")
+        .agg(pl.col("unit").min())
+    )
+    kept = _keep_stored(finder.labels(units), stored).to_numpy()
+    moved = kept != units
+    new_names = named[~np.isin(named, known.get_column("node").to_numpy())]
+    node_units = _keep_stored(finder.labels(new_names), stored).to_numpy()
+    return Touched(units, units[moved], kept[moved], new_names, node_units, finder, stored)
+
+
+def _marked(
+    facts: pl.DataFrame, units: pl.Series, name: str, vocabulary: Vocabulary, *, new: bool
+) -> pl.DataFrame:
+    """Give facts their marks and the types of staged ones."""
+    schema = staged_schema(name, vocabulary)
+    marked = facts.with_columns(units.alias("unit").cast(pl.UInt64)).select(list(schema)).cast(schema)
+    return marked.with_columns(pl.lit(new).alias("is_new"))
+
+
+class _Across:
+    """The tables that depend on more than the touched units: spend, its shares, ledgers, money, channels."""
+
+    def __init__(
+        self,
+        settings: StitchSettings,
+        store: Store,
+        warehouse: duckdb.DuckDBPyConnection,
+        touched: Touched,
+        old: UnitFold,
+        new: UnitFold,
+    ) -> None:
+        self.settings, self.store, self.warehouse, self.touched = settings, store, warehouse, touched
+        self.tables = load_tables()
+        days = self._changed_days(old, new)
+        old_shares, new_shares = self._shares(days, old, new)
+        others = self._others_with_changed_costs(old_shares, new_shares, old, new)
+        self.old_tables = self._ledger(old.folded, others, old_shares, days)
+        self.new_tables = self._ledger(new.folded, others, new_shares, days)
+        self.old_tables["spend_shares"], self.new_tables["spend_shares"] = old_shares, new_shares
+        spend_before, spend_after = self._spend(days, old, new)
+        self.old_tables["spend"] = spend_before
+        self.new_tables["spend"] = spend_table(spend_after, new_shares, settings.rules).table
+
+    def _changed_days(self, old: UnitFold, new: UnitFold) -> pl.DataFrame:
+        """Give the campaign-days whose touches or spend differ: `campaign_id`, `day`."""
+        parts = []
+        for one, other in ((old, new), (new, old)):
+            parts.append(_campaign_touches(one).join(_campaign_touches(other), on="event_id", how="anti"))
+            same = ["event_id", "campaign_id", "day", "amount_micros", "currency"]
+            parts.append(one.spend.join(other.spend, on=same, how="anti", nulls_equal=True))
+        days = pl.concat([part.select("campaign_id", "day") for part in parts])
+        return days.filter(pl.col("campaign_id").is_not_null()).unique()
+
+    def _on(self, days: pl.DataFrame, table: str, day: str, columns: str) -> pl.DataFrame:
+        """Read rows of campaign-days from the warehouse."""
+        self.warehouse.register("changed_days", days.to_arrow())
+        try:
+            rows: pl.DataFrame = self.warehouse.sql(
+                f"SELECT {columns} FROM journey.{table} AS rows JOIN changed_days AS days"  # noqa: S608
+                f" ON rows.campaign_id = days.campaign_id AND {day} = days.day"
+            ).pl()
+        finally:
+            self.warehouse.unregister("changed_days")
+        return rows
+
+    def _spend(self, days: pl.DataFrame, old: UnitFold, new: UnitFold) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Give table `spend` as it was, and the facts of spend as they are.
+
+        These are the rows of the changed days, and those without a campaign that changed.
+        """
+        schema = self.tables["spend"].polars_schema
+        facts = ["event_id", "campaign_id", "channel", "day", "amount_micros", "currency", "source"]
+        before = pl.DataFrame(schema=schema)
+        if days.height:
+            before = self._on(days, "spend", "rows.day", "rows.*").cast(schema)
+        homeless = [fold.spend.filter(pl.col("campaign_id").is_null()).select(facts) for fold in (old, new)]
+        was, now = (
+            homeless[0].cast(before.select(facts).schema),
+            homeless[1].cast(before.select(facts).schema),
+        )
+        vanished = was.join(now, on=facts, how="anti", nulls_equal=True).get_column("event_id")
+        if len(vanished):
+            before = pl.concat([before, self._by_key("spend", "event_id", vanished)])
+        on_days = pl.concat(
+            [
+                before.filter(pl.col("campaign_id").is_not_null()).join(old.spend, on="event_id", how="anti"),
+                new.spend.join(days, on=["campaign_id", "day"], how="semi"),
+            ],
+            how="diagonal_relaxed",
+        ).select(facts)
+        return before, pl.concat(
+            [on_days, now.join(was, on=facts, how="anti", nulls_equal=True)], how="vertical_relaxed"
+        )
+
+    def _shares(self, days: pl.DataFrame, old: UnitFold, new: UnitFold) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Give the shares of the changed days as they were and as they are."""
+        schema = self.tables["spend_shares"].polars_schema
+        if not days.height:
+            return pl.DataFrame(schema=schema), pl.DataFrame(schema=schema)
+        before = self._on(days, "spend_shares", "rows.day", "rows.*").cast(schema)
+        _, spend = self._spend(days, old, new)
+        spend = spend.join(days, on=["campaign_id", "day"], how="semi")
+        if not spend.height:
+            return before, pl.DataFrame(schema=schema)
+        touches = self._on(
+            days,
+            "touchpoints",
+            "rows.occurred_at::DATE",
+            "rows.event_id, rows.campaign_id, rows.occurred_at, rows.kind",
+        )
+        elsewhere = touches.join(old.folded.timeline, on="event_id", how="anti").with_columns(
+            pl.col("occurred_at").dt.replace_time_zone("UTC")
+        )
+        here = new.folded.timeline.select(
+            "event_id", "campaign_id", "occurred_at", pl.col("kind").cast(pl.String)
+        )
+        after = share_spend(spend, pl.concat([elsewhere, here]), self.settings.vocabulary)
+        return before, shaped("spend_shares", after)
+
+    def _by_key(self, table: str, key: str, values: pl.Series) -> pl.DataFrame:
+        self.warehouse.register("asked", pl.DataFrame({"value": values}).to_arrow())
+        try:
+            return read_frame(self.warehouse, self.tables[table], where=f"{key} IN (FROM asked)")
+        finally:
+            self.warehouse.unregister("asked")
+
+    def _others_with_changed_costs(
+        self, before: pl.DataFrame, after: pl.DataFrame, old: UnitFold, new: UnitFold
+    ) -> Folded | None:
+        """Fold the untouched units whose handovers' costs change with the shares of their touches."""
+        same = ["spend_id", "touch_id", "amount_micros", "currency"]
+        changed = pl.concat(
+            [before.join(after, on=same, how="anti"), after.join(before, on=same, how="anti")]
+        ).get_column("touch_id")
+        known = pl.concat(
+            [old.folded.timeline.get_column("event_id"), new.folded.timeline.get_column("event_id")]
+        )
+        changed = changed.filter(~changed.is_in(known.unique().implode())).unique()
+        if not len(changed):
+            return None
+        self.warehouse.register("changed_touches", pl.DataFrame({"event_id": changed}).to_arrow())
+        try:
+            offers = self.warehouse.sql(
+                "SELECT DISTINCT handover_id FROM journey.handovers AS offers JOIN journey.touchpoints AS offer"
+                " ON offer.event_id = offers.handover_id SEMI JOIN (SELECT subject_type, subject_id FROM"
+                " journey.touchpoints SEMI JOIN changed_touches USING (event_id)) AS touched"
+                " ON offer.subject_type = touched.subject_type AND offer.subject_id = touched.subject_id"
+                " WHERE offers.step = 'offered'"
+            ).pl()
+        finally:
+            self.warehouse.unregister("changed_touches")
+        if not offers.height:
+            return None
+        units = (
+            self.store.units_of(node_hash(offers.get_column("handover_id"), "fact/"))
+            .get_column("unit")
+            .unique()
+        )
+        units = units.filter(~units.is_in(pl.Series(self.touched.units).implode()))
+        if not len(units):
+            return None
+        facts = self.store.load_facts(units.to_numpy())
+        marked = {
+            name: _marked(frame, frame.get_column("unit"), name, self.settings.vocabulary, new=False)
+            for name, frame in facts.items()
+        }
+        return fold_units(marked, quarantine, self.settings.vocabulary, self.settings.rules).folded
+
+    def _ledger(
+        self, folded: Folded, others: Folded | None, shares: pl.DataFrame, days: pl.DataFrame
+    ) -> Tables:
+        vocabulary, rules = self.settings.vocabulary, self.settings.rules
+        tables = fold_ledger(folded, self._all_shares(folded, shares, days), vocabulary, rules)
+        if others is not None:
+            more = fold_ledger(others, self._all_shares(others, shares, days), vocabulary, rules)
+            tables = {
+                name: pl.concat([shaped(name, frame), shaped(name, more[name])])
+                for name, frame in tables.items()
+            }
+        return tables
+
+    def _all_shares(self, folded: Folded, shares: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
+        """Give the shares of a ledger's touches: those of changed days as given, others as published."""
+        timeline, _ = ledger_part(folded, self.settings.vocabulary)
+        ids = timeline.filter(pl.col("campaign_id").is_not_null()).get_column("event_id")
+        if not len(ids):
+            return shares
+        published = self._by_key("spend_shares", "touch_id", ids)
+        return pl.concat([shares, published.join(days, on=["campaign_id", "day"], how="anti")])
+
+
+def _campaign_touches(fold: UnitFold) -> pl.DataFrame:
+    return fold.folded.timeline.filter(pl.col("campaign_id").is_not_null()).select(
+        "event_id", "campaign_id", pl.col("occurred_at").dt.date().alias("day")
+    )
+
+
+def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, new: pl.DataFrame) -> None:
+    """Stage the keys of rows that go or change, and the rows that come or change."""
+    key = list(load_tables()[name].key)
+    compared = [column for column in new.columns if column not in key]
+    both = new.join(old.with_columns(pl.lit(value=True).alias("was")), on=key, how="left", suffix=".was")
+    same = pl.all_horizontal(
+        pl.col("was").is_not_null(),
+        *(pl.col(column).eq_missing(pl.col(f"{column}.was")) for column in compared),
+    )
+    coming = both.filter(~same).select(new.columns)
+    kept = both.filter(same).select(key)
+    gone = old.select(key).join(kept, on=key, how="anti")
+    if gone.height:
+        settings.staging.write(gone, "gone", name)
+    if coming.height:
+        settings.staging.write(coming, "tables", name, "increment")
+
+
+def _stage_facts(settings: StitchSettings, old: UnitFold, new: UnitFold) -> None:
+    """Stage facts that stand anew, and the event_ids of those that no longer do as they did."""
+    for name in FACT_TYPES:
+        coming = new.standing[name].filter("is_new")
+        gone = old.standing[name].join(
+            new.standing[name].filter(~pl.col("is_new")), on="event_id", how="anti"
+        )
+        if coming.height:
+            settings.staging.write(coming.drop("is_new"), "facts", name, "increment")
+        if gone.height:
+            settings.staging.write(gone.select("event_id"), "gone_facts", name)
+
+
+def _stage_path_counts(settings: StitchSettings, store: Store, old: Folded, new: Folded) -> None:
+    """Stage the counts of paths over all subjects, and the credits of channels that follow."""
+    fewer = old.path_counts.with_columns(-pl.col("conversions"), -pl.col("amount_micros"))
+    counts = (
+        pl.concat(
+            [
+                store.path_counts(),
+                fewer.cast(pl.Schema(PATH_COUNTS)),
+                new.path_counts.cast(pl.Schema(PATH_COUNTS)),
+            ]
+        )
+        .group_by("currency", "path")
+        .agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
+        .filter(pl.col("conversions") != 0)
+    )
+    settings.staging.write_whole(counts, "path_counts", "increment")
+    credited = shaped("channel_credits", channel_credits(counts, settings.rules))
+    settings.staging.write_whole(credited, "tables", "channel_credits", "increment")
+
+
+def _stage_touched(settings: StitchSettings, touched: Touched) -> None:
+    staging = settings.staging
+    staging.write_array(touched.nodes, "named", "nodes.npy")
+    staging.write_array(touched.node_units, "named", "units.npy")
+    staging.write_array(touched.old, "merged", "old.npy")
+    staging.write_array(touched.new, "merged", "new.npy")

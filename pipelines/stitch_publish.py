@@ -1,0 +1,197 @@
+"""Publication: the staged rows into store and warehouse, so that a crash anywhere costs a repeat and nothing else.
+
+The order is: the store in one transaction, with a note that the publication is under way; the warehouse in one
+transaction; the note is taken away. A run that finds the note rebuilds, so store and warehouse agree again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from milepost import __version__
+from milepost.path_models import channel_credits
+from milepost.stitch import shaped
+from milepost.unit_fold import FATES, QUARANTINED, REJECTED
+from pipelines.staging import Staging, read_frame
+from pipelines.stitch_rebuild import StitchSettings
+from schemas.contracts import FACT_TYPES
+from schemas.tables import load_tables
+from warehouse.audit import AuditResult, combine_violations, judge, planned_expectations
+from warehouse.definitions import create_warehouse, insert_frame, without_time_zones
+from warehouse.store import PATH_COUNTS, Store, fact_columns
+
+#: Tables that a publication fills; the others say how it came to be.
+PUBLISHED = [name for name, table in load_tables().items() if table.digest]
+
+#: A step of a publication has been done; tests kill the process there.
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publication is about: its row in table `publications`."""
+
+    publication_id: str
+    published_at: datetime
+    rules_hash: str
+    fates: dict[str, dict[str, int]]
+    facts: int
+
+
+def staged_fates(staging: Staging) -> pl.DataFrame:
+    """Sum the fates of the new facts: `source`, `fate`, `facts`."""
+    fates = staging.read("fates", schema=FATES)
+    return fates.group_by("source", "fate").agg(pl.col("facts").sum()).sort("source", "fate")
+
+
+def staged_rejected(staging: Staging) -> pl.DataFrame:
+    """Give the dead letters of the stitch, see `milepost.unit_fold.REJECTED`."""
+    return staging.read("rejected", schema=REJECTED)
+
+
+def staged_quarantined(staging: Staging) -> pl.DataFrame:
+    """Give the facts set aside by row-level expectations."""
+    return staging.read("quarantined", schema=QUARANTINED)
+
+
+def audit_staged(settings: StitchSettings) -> AuditResult:
+    """Judge what was counted in the staged rows."""
+    parts = [pl.read_ipc(path) for path in settings.staging.files("violations")]
+    counted = combine_violations(parts)
+    tables = {name: load_tables()[name].empty() for name in PUBLISHED if name != "channel_credits"}
+    planned = [
+        name for name in planned_expectations(tables, whole=False) if name in set(counted["expectation"])
+    ]
+    return judge(counted, planned)
+
+
+def stage_channel_credits(settings: StitchSettings) -> None:
+    """Sum the shards' counts of paths, and stage the credits of channels that follow."""
+    staging = settings.staging
+    counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
+    summed = counts.group_by("currency", "path").agg(
+        pl.col("conversions").sum(), pl.col("amount_micros").sum()
+    )
+    credited = shaped("channel_credits", channel_credits(summed, settings.rules))
+    staging.write_whole(credited, "tables", "channel_credits", "all")
+
+
+def fill_store(
+    settings: StitchSettings, store: Store, publication: Publication, files: list[str], *, rebuild: bool
+) -> None:
+    """Change the store to what is staged, with a note of the publication under way, in one transaction."""
+    staging = settings.staging
+    with store.transaction():
+        if rebuild:
+            store.clear()
+        for name in FACT_TYPES:
+            for path in staging.files("gone_facts"):
+                if path.name == name:
+                    store.delete_facts(name, pl.read_ipc(path).get_column("event_id"))
+            for path in staging.files("facts", name):
+                store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
+        if staging.files("merged"):
+            store.relabel(
+                np.load(staging.path("merged", "old.npy")), np.load(staging.path("merged", "new.npy"))
+            )
+        if staging.files("named"):
+            store.insert_nodes(
+                np.load(staging.path("named", "nodes.npy")), np.load(staging.path("named", "units.npy"))
+            )
+        counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
+        summed = counts.group_by("currency", "path").agg(
+            pl.col("conversions").sum(), pl.col("amount_micros").sum()
+        )
+        store.set_path_counts(summed.filter(pl.col("conversions") != 0))
+        store.add_stitched_files(files)
+        store.set_state("rules_hash", publication.rules_hash)
+        store.set_state("publishing", publication.publication_id)
+
+
+def fill_warehouse(
+    settings: StitchSettings,
+    warehouse: duckdb.DuckDBPyConnection,
+    publication: Publication,
+    audit: AuditResult,
+    *,
+    rebuild: bool,
+) -> None:
+    """Change the tables to what is staged, in one transaction: a reader sees all of it or nothing."""
+    tables = load_tables()
+    warehouse.execute("BEGIN TRANSACTION")
+    try:
+        create_warehouse(warehouse, settings.vocabulary)
+        for name in PUBLISHED:
+            _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
+            for path in settings.staging.files("tables", name):
+                insert_frame(warehouse, tables[name], read_frame(path, tables[name].polars_schema))
+        insert_frame(warehouse, tables["publications"], _publication_row(publication, audit))
+        warehouse.execute("DELETE FROM journey.clock")
+        warehouse.execute(
+            "INSERT INTO journey.clock VALUES (?)", [publication.published_at.replace(tzinfo=None)]
+        )
+    except BaseException:
+        warehouse.execute("ROLLBACK")
+        raise
+    warehouse.execute("COMMIT")
+
+
+def _delete_gone(staging: Staging, warehouse: duckdb.DuckDBPyConnection, name: str, *, rebuild: bool) -> None:
+    # Channel credits are few, and every one may change with any conversion.
+    if rebuild or name == "channel_credits":
+        warehouse.execute(f"TRUNCATE journey.{name}")
+        return
+    path = staging.path("gone", name)
+    if path.exists():
+        _delete_keys(warehouse, name, pl.read_ipc(path))
+
+
+def _delete_keys(warehouse: duckdb.DuckDBPyConnection, name: str, keys: pl.DataFrame) -> None:
+    matches = " AND ".join(f'rows."{column}" = gone."{column}"' for column in load_tables()[name].key)
+    warehouse.register("gone", without_time_zones(keys).to_arrow())
+    try:
+        warehouse.execute(f"DELETE FROM journey.{name} AS rows USING gone WHERE {matches}")  # noqa: S608
+    finally:
+        warehouse.unregister("gone")
+
+
+def record_dead_letters(warehouse: duckdb.DuckDBPyConnection, letters: pl.DataFrame) -> None:
+    """Write dead letters outside of any publication, so that they show even where an audit withholds one.
+
+    Args:
+        warehouse: the working copy.
+        letters: with the columns of `dead_letter.avsc`; one that is there already keeps its status.
+    """
+    table = load_tables()["dead_letters"]
+    warehouse.register("letters", without_time_zones(letters.select("dead_letter_id")).to_arrow())
+    try:
+        known = warehouse.sql(
+            "SELECT dead_letter_id FROM journey.dead_letters SEMI JOIN letters USING (dead_letter_id)"
+        )
+        new = letters.join(known.pl(), on="dead_letter_id", how="anti").unique("dead_letter_id")
+    finally:
+        warehouse.unregister("letters")
+    insert_frame(warehouse, table, new.with_columns(pl.lit("open").alias("status")))
+
+
+def _publication_row(publication: Publication, audit: AuditResult) -> pl.DataFrame:
+    results = [result.model_dump(mode="json") for result in audit.results]
+    row = {
+        "publication_id": publication.publication_id,
+        "published_at": publication.published_at,
+        "facts": publication.facts,
+        "fates": json.dumps(publication.fates, sort_keys=True),
+        "audit_result": "passed_with_warnings" if audit.warnings else "passed",
+        "audit": json.dumps(results),
+        "rules_hash": publication.rules_hash,
+        "digest": None,
+        "version": __version__,
+    }
+    return pl.DataFrame([row], schema=load_tables()["publications"].polars_schema)
