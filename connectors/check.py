@@ -40,6 +40,7 @@ _IDENTIFIERS = {
     "retraction": ("link_a", "link_b"),
     "profile": ("subject_id",),
 }
+_JUDGED = ("_longest_identifier", "_has_usable_identifier")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def check_facts(facts: pl.DataFrame, fact: str, vocabulary: Vocabulary) -> Check
         The good facts with exactly the contract's columns, and the rejects.
     """
     rules = _rules(fact, vocabulary)
+    if fact == "touchpoint":
+        facts = facts.with_columns(_judge_identifiers(facts["identifiers"], vocabulary))
     error_class, reason = pl.lit(None, pl.String), pl.lit(None, pl.String)
     for rule in reversed(rules):
         fails = rule.fails.fill_null(False)
@@ -77,7 +80,7 @@ def check_facts(facts: pl.DataFrame, fact: str, vocabulary: Vocabulary) -> Check
         reason = pl.when(fails).then(said).otherwise(reason)
     judged = facts.with_columns(error_class.alias("error_class"), reason.alias("reason_of_rejection"))
     passes = judged["error_class"].is_null()
-    rejects = judged.filter(~passes)
+    rejects = judged.filter(~passes).drop(_JUDGED, strict=False)
     return Checked(facts.filter(passes).select(list(frame_schema(fact))), rejects)
 
 
@@ -113,9 +116,7 @@ def _said(column: str) -> str:
 
 def _nul_rule(schema: pl.Schema) -> _Rule:
     holds = [
-        pl.col(name).str.contains("\0", literal=True)
-        if kind == pl.String
-        else pl.col(name).list.join("").str.contains("\0", literal=True)
+        (pl.col(name) if kind == pl.String else pl.col(name).list.join("")).str.contains("\0", literal=True)
         for name, kind in schema.items()
         if kind in (pl.String, pl.List(pl.String)) and name not in ("raw_ids", "mapping_version", "source")
     ]
@@ -190,23 +191,45 @@ def _name_rules(schema: pl.Schema) -> list[_Rule]:
     ]
 
 
+def _judge_identifiers(identifiers: pl.Series, vocabulary: Vocabulary) -> list[pl.Series]:
+    """Give the length of each fact's longest identifier, and whether one of them is usable (not blocked).
+
+    Every distinct identifier is looked at once.
+    """
+    rows = identifiers.alias("identifier").to_frame().with_row_index("at")
+    flat = rows.explode("identifier")
+    value = pl.col("identifier").str.replace(r"^[^:]*:", "").str.strip_chars().str.to_lowercase()
+    distinct = flat.select(pl.col("identifier").drop_nulls().unique()).with_columns(
+        pl.col("identifier").str.len_chars().cast(pl.Int64).alias("length"),
+        (~value.str.contains(vocabulary.blocklist.pattern)).alias("usable"),
+    )
+    found = (
+        flat.join(distinct, on="identifier", how="left")
+        .group_by("at")
+        .agg(pl.col("length").max(), pl.col("usable").any())
+    )
+    # Empty lists may leave no trace in what was exploded.
+    judged = (
+        rows.select("at")
+        .join(found, on="at", how="left", maintain_order="left")
+        .with_columns(pl.col("length").fill_null(0), pl.col("usable").fill_null(False))
+    )
+    return [judged["length"].alias(_JUDGED[0]), judged["usable"].alias(_JUDGED[1])]
+
+
 def _identifier_rules(fact: str, vocabulary: Vocabulary) -> list[_Rule]:
     known = r"^(?:" + "|".join(vocabulary.namespaces) + r"):."
     if fact == "touchpoint":
-        identifiers = pl.col("identifiers")
-        longest = identifiers.list.eval(pl.element().str.len_chars()).list.max()
-        value = pl.element().str.replace(r"^[^:]*:", "").str.strip_chars().str.to_lowercase()
-        usable = identifiers.list.eval(~value.str.contains(vocabulary.blocklist.pattern)).list.any()
-        belongs = usable | pl.col("account_id").is_not_null() | pl.col("opportunity_id").is_not_null()
+        named = pl.col("account_id").is_not_null() | pl.col("opportunity_id").is_not_null()
         return [
             _Rule(
                 "identifier_too_long",
-                longest > LONGEST_NAME,
+                pl.col("_longest_identifier") > LONGEST_NAME,
                 f"an identifier is longer than {LONGEST_NAME} characters",
             ),
             _Rule(
                 "no_subject",
-                ~belongs,
+                ~(pl.col("_has_usable_identifier") | named),
                 "no usable identifier (empty and blocked ones aside), account or opportunity",
             ),
         ]

@@ -123,8 +123,13 @@ def _persons(namespace: str, values: pl.Series, identifiers: Identifiers) -> pl.
     frame = values.cast(pl.List(pl.String)).alias("values").to_frame().with_row_index("at")
     flat = frame.explode("values")
     flat = flat.with_columns(identifiers.column(namespace, flat["values"].alias(namespace)))
-    lists = flat.group_by("at", maintain_order=True).agg(pl.col(namespace).drop_nulls())
-    return lists[namespace]
+    lists = flat.group_by("at").agg(pl.col(namespace).drop_nulls())
+    # Empty lists may leave no trace in what was exploded.
+    return (
+        frame.select("at")
+        .join(lists, on="at", how="left", maintain_order="left")
+        .select(pl.coalesce(namespace, pl.lit([], dtype=pl.List(pl.String))).alias(namespace))[namespace]
+    )
 
 
 def _of_persons(
