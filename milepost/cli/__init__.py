@@ -10,13 +10,15 @@ from typing import Any
 
 import typer
 
-from milepost.cli import schema
+from milepost.cli import dead_letters, schema
 from milepost.cli.backup import backup, restore
 from milepost.cli.doctor import doctor
+from milepost.cli.erase import erase
 from milepost.cli.errors import DEBUG_VARIABLE, explain
 from milepost.cli.exit_codes import MEANINGS
 from milepost.cli.init import init
 from milepost.cli.journey import journey
+from milepost.cli.manual import link, retract, unlink
 from milepost.cli.map import map_source
 from milepost.cli.run import PASS_ON, demo, run
 from milepost.cli.simulate import simulate
@@ -51,6 +53,12 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
             ],
         ),
     ],
+    "Correct": [
+        (link, ["milepost link crm_contact:1042 email:ann@example.com --dry-run"]),
+        (unlink, ["milepost unlink cookie:8f2 user:7 --reason 'a borrowed telephone' --dry-run"]),
+        (retract, ["milepost retract 618c2bada5459ab78234266297638ff4 --dry-run"]),
+        (erase, ["milepost erase email:ann@example.com --dry-run", "milepost erase email:ann@example.com"]),
+    ],
     "Keep": [
         (backup, ["milepost backup /safe/milepost-2026-05-01.tar.zst"]),
         (restore, ["milepost restore /safe/milepost-2026-05-01.tar.zst --home ~/milepost-restored"]),
@@ -84,6 +92,7 @@ def _add_commands(
 
 
 _add_commands(app, COMMANDS)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Correct")
 app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 
 

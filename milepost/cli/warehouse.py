@@ -13,6 +13,7 @@ from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
 
 SNAPSHOT = "warehouse.duckdb"
+WORKING_COPY = "journeys.duckdb"
 
 Row = dict[str, Any]
 
@@ -38,19 +39,38 @@ def open_warehouse(home: Path) -> Iterator[Warehouse]:
     Raises:
         CommandError: nothing has been published there, or the file cannot be opened.
     """
-    file = home / SNAPSHOT
+    with _open(home / SNAPSHOT, f"there is no published warehouse in {home}") as warehouse:
+        yield warehouse
+
+
+@contextmanager
+def open_working_copy(home: Path) -> Iterator[Warehouse]:
+    """Open the working copy of a home read-only: what the last run left, published or not.
+
+    Raises:
+        CommandError: there is none, or a run is going on.
+    """
+    with _open(home / WORKING_COPY, f"there has been no run in {home}") as warehouse:
+        yield warehouse
+
+
+@contextmanager
+def _open(file: Path, missing: str) -> Iterator[Warehouse]:
     if not file.exists():
-        raise CommandError(
-            f"there is no published warehouse in {home}",
-            remedy="publish one with `milepost run`, or name another home with --home",
-        )
+        raise CommandError(missing, remedy="`milepost run` makes it, or name another home with --home")
     try:
         connection = duckdb.connect(str(file), read_only=True)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise CommandError(
+                f"{file} is being written by a run", remedy="wait until it ends", code=ExitCode.BUSY
+            ) from error
+        raise CommandError(
+            f"{file} cannot be opened: {error}", remedy="`milepost doctor` says more"
+        ) from error
     except duckdb.Error as error:
         raise CommandError(
-            f"{file} cannot be opened: {error}",
-            remedy="`milepost doctor` says more; `milepost run` publishes it again",
-            code=ExitCode.FAILED,
+            f"{file} cannot be opened: {error}", remedy="`milepost doctor` says more"
         ) from error
     with connection:
         yield Warehouse(connection, file)

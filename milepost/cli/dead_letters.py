@@ -1,0 +1,135 @@
+"""`milepost dead-letters`: what was rejected, why, and another try after a fix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from milepost.cli.console import out, plain_table, print_json
+from milepost.cli.errors import CommandError
+from milepost.cli.exit_codes import ExitCode
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+
+app = typer.Typer(no_args_is_help=True, help="List, show and replay what was rejected.")
+
+SourceOption = Annotated[str | None, typer.Option("--source", help="Only those of this source.")]
+STATUSES = ("open", "replayed", "dismissed")
+
+
+@app.command(
+    "list",
+    epilog="Examples:\n\n  milepost dead-letters list --source shop\n\n  milepost dead-letters list --json | jq length",
+)
+def list_letters(
+    source: SourceOption = None,
+    status: Annotated[str, typer.Option(help="open, replayed, dismissed or all.")] = "open",
+    show: Annotated[
+        int, typer.Option("--show", min=1, help="How many to list; all of them are counted.")
+    ] = 20,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters, the newest first, after a count by source and kind of fault.
+
+    They are read from the working copy, so that they show even where an audit withholds the publication.
+    """
+    if status not in (*STATUSES, "all"):
+        raise typer.BadParameter(f"{status} is none of {', '.join(STATUSES)}, all", param_hint="--status")
+    letters = [
+        letter
+        for letter in _letters(home_folder(home))
+        if (source is None or letter["source"] == source) and status in ("all", letter["status"])
+    ]
+    if as_json:
+        print_json(letters)
+        return
+    if not letters:
+        out.print("None.")
+        return
+    counts: dict[tuple[str, str, str], int] = {}
+    for letter in letters:
+        fault = (letter["source"], letter["step"], letter["error_class"])
+        counts[fault] = counts.get(fault, 0) + 1
+    table = plain_table(
+        f"{len(letters):,} dead letters", "source", "step", "fault", "how many", right=("how many",)
+    )
+    for fault, count in sorted(counts.items()):
+        table.add_row(*fault, f"{count:,}")
+    out.print(table)
+    for letter in letters[:show]:
+        out.print(f"[b]{letter['dead_letter_id'][:12]}[/b]  {escape(letter['reason'])}", soft_wrap=True)
+    if len(letters) > show:
+        out.print(f"… and {len(letters) - show:,} more; --show {len(letters)} lists them.")
+
+
+@app.command(epilog="Example:\n\n  milepost dead-letters show 3f9a01")
+def show(
+    dead_letter_id: Annotated[
+        str, typer.Argument(help="The id, or as much of its beginning as tells it apart.")
+    ],
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Print the input too; it may hold clear text.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter; its input only if asked for, since it may hold personal data."""
+    folder = home_folder(home)
+    found = [letter for letter in _letters(folder) if letter["dead_letter_id"].startswith(dead_letter_id)]
+    if len(found) != 1:
+        what = "no dead letter begins" if not found else f"{len(found)} dead letters begin"
+        raise CommandError(
+            f"{what} with {dead_letter_id}",
+            remedy="`milepost dead-letters list` has the ids",
+            code=ExitCode.USAGE,
+        )
+    letter = dict(found[0])
+    if payload:
+        letter["payload"] = _payload(folder, letter["dead_letter_id"])
+    if as_json:
+        print_json(letter)
+        return
+    for name, value in letter.items():
+        out.print(f"[b]{name:<16}[/b] {escape(str(value))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: correct the mapping, then\n\n  milepost dead-letters replay --source shop")
+def replay(
+    source: SourceOption = None,
+    project: ProjectOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the files once more whose records were rejected, and stitch what is good now.
+
+    A run does so by itself where a mapping has changed; this is for a lookup, a file or a setting that was mended.
+    """
+    from milepost.cli.job import ask_again, open_job
+    from milepost.cli.run import run_project
+
+    folder = home_folder(home)
+    with open_job(project, folder, "replay") as job:
+        files = ask_again(job, source)
+    out.print(f"{files:,} files are read once more.")
+    run_project(project, folder, as_json=as_json)
+
+
+def _letters(home: Any) -> list[dict[str, Any]]:
+    from milepost.cli.warehouse import open_working_copy
+
+    with open_working_copy(home) as warehouse:
+        return warehouse.rows("SELECT * FROM journey.dead_letters ORDER BY received_at DESC, dead_letter_id")
+
+
+def _payload(home: Any, dead_letter_id: str) -> str:
+    from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
+
+    for path in Bus(home).current_files(DEAD_LETTERS):
+        letters = read_bus_file(path)
+        found = letters.filter(letters["dead_letter_id"] == dead_letter_id)
+        if found.height:
+            content = found["payload"][0]
+            return "in the raw zone, see payload_ref" if content is None else content.decode(errors="replace")
+    return "no longer kept"

@@ -1,0 +1,165 @@
+"""`erase`, `link`, `unlink` and `retract`: facts that a person states, on the bus like all others, then stitched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from milepost.cli.console import err, out, print_json
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from milepost.cli.job import Job
+
+#: What facts name as their source that somebody stated here.
+MANUAL = "manual"
+
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show which rows would change, and change nothing.")
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; without personal data.")]
+IDENTIFIER_HELP = "namespace:value, such as email:ann@example.com; clear text is hashed."
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A fact to state: its type, what it says beside the common columns, and where it is to be stated."""
+
+    fact: str
+    columns: dict[str, Any]
+    project: Path | None
+    home: Path
+    dry_run: bool
+    as_json: bool
+
+
+def link(
+    a: Annotated[str, typer.Argument(help=IDENTIFIER_HELP)],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    dry_run: DryRunOption = False,
+    project: ProjectOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """State that two identifiers are one person's. It outweighs earlier retractions of the link."""
+    with_names(
+        Statement("identity_link", {"confirmed": True}, project, home_folder(home), dry_run, as_json),
+        a=a,
+        b=b,
+    )
+
+
+def unlink(
+    a: Annotated[str, typer.Argument(help=IDENTIFIER_HELP)],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    reason: ReasonOption = None,
+    dry_run: DryRunOption = False,
+    project: ProjectOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a link back: all sightings of it are gone, also those that arrive later."""
+    statement = Statement("retraction", {"reason": reason}, project, home_folder(home), dry_run, as_json)
+    with_names(statement, link_a=a, link_b=b)
+
+
+def retract(
+    event_id: Annotated[str, typer.Argument(help="The event_id of a touchpoint, spend, exposure or link.")],
+    reason: ReasonOption = None,
+    dry_run: DryRunOption = False,
+    project: ProjectOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a fact back, with the links it carried. The tables become those of a run without it."""
+    columns = {"target_event_id": event_id.strip(), "reason": reason}
+    with_names(Statement("retraction", columns, project, home_folder(home), dry_run, as_json))
+
+
+def with_names(statement: Statement, **names: str) -> None:
+    """State a fact that names identifiers: column → what was typed."""
+    from milepost.cli.job import open_job, stitch_and_publish
+    from milepost.cli.preview import print_changes
+
+    with open_job(statement.project, statement.home, "correction") as job:
+        facts = make_fact(job, statement, names)
+        if statement.dry_run:
+            changes = changes_of(job, statement.fact, facts)
+            if statement.as_json:
+                print_json([change.as_json() for change in changes])
+            else:
+                print_changes(changes, out)
+            return
+        put_fact(job, statement.fact, facts)
+        with err.status("stitching"):
+            outcome = stitch_and_publish(job)
+    if statement.as_json:
+        print_json({"event_id": facts["event_id"][0], "fact": statement.fact, "fates": outcome.fates})
+    else:
+        out.print(f"Stated as {statement.fact} {facts['event_id'][0]}, and published.")
+
+
+def make_fact(job: Job, statement: Statement, names: dict[str, str]) -> pl.DataFrame:
+    """Make the frame of one fact; identifiers are normalised and hashed.
+
+    Raises:
+        CommandError: a name is no identifier, or blocked.
+    """
+    import polars as pl
+
+    from connectors.ids import event_id
+    from milepost.cli.identifiers import read_identifier
+    from milepost.clock import now
+    from schemas.contracts import frame_schema
+
+    moment = now()
+    read = {
+        column: read_identifier(name, job.home, job.project.phone_region) for column, name in names.items()
+    }
+    said = {**statement.columns, **read}
+    native = "|".join(
+        [statement.fact, *(f"{key}={value}" for key, value in sorted(said.items())), moment.isoformat()]
+    )
+    schema = frame_schema(statement.fact)
+    times = dict.fromkeys(("seen_at", "retracted_at", "erased_at"), moment)
+    row = {
+        "event_id": event_id(MANUAL, native),
+        "revision": 0,
+        "source": MANUAL,
+        "received_at": moment,
+        "raw_ids": [],
+        "mapping_version": "",
+        **times,
+        **said,
+    }
+    return pl.DataFrame([{column: row.get(column) for column in schema}], schema=schema)
+
+
+def put_fact(job: Job, fact: str, facts: pl.DataFrame) -> None:
+    """Put a stated fact on the bus."""
+    from connectors.bus import Bus
+
+    Bus(job.home).put(MANUAL, fact, facts, int(facts["received_at"][0].timestamp() * 1_000_000))
+
+
+def changes_of(job: Job, fact: str, facts: pl.DataFrame) -> list[Any]:
+    """List the rows that would change if a fact were stated, see `milepost.cli.preview`."""
+    from milepost.cli.preview import preview
+    from pipelines.stitch import STORE_FILE
+    from schemas.contracts import FACT_TYPES, frame_schema
+    from warehouse.store import Store
+
+    store = Store(job.home / STORE_FILE)
+    try:
+        every = " UNION ".join(f"SELECT unit FROM facts.{name}" for name in FACT_TYPES)  # noqa: S608
+        known = store.load_facts(store.connection.sql(every).pl()["unit"].to_numpy())
+        standing = {name: frame.select(list(frame_schema(name))) for name, frame in known.items()}
+    finally:
+        store.close()
+    with err.status("comparing the tables with it and without it"):
+        return preview(standing, {fact: facts}, job.vocabulary, job.project.rules)
