@@ -12,12 +12,15 @@ from typing import Any
 import fastavro
 import polars as pl
 
+from connectors.avro_rows import encode_rows
 from connectors.registry import Ingested, Registry, Seen, append_entries, load_registry
 from connectors.sync import write_whole
 from schemas.contracts import avro_schema, frame_schema
 
 #: A bus file holds no more facts than this.
 FACTS_PER_FILE = 100_000
+#: Facts of an Avro block: readers take a block at a time.
+FACTS_PER_BLOCK = 4_096
 DEAD_LETTERS = "dead_letter"
 
 _UTC = pl.Datetime("us", "UTC")
@@ -106,9 +109,15 @@ def encode_facts(fact: str, facts: pl.DataFrame, name: str) -> bytes:
     )
     marker = hashlib.md5(name.encode(), usedforsecurity=False).digest()
     out = io.BytesIO()
-    fastavro.writer(
-        out, fastavro.parse_schema(writer_schema(fact)), plain.iter_rows(named=True), sync_marker=marker
-    )
+    schema = writer_schema(fact)
+    fastavro.writer(out, fastavro.parse_schema(schema), [], sync_marker=marker)
+    for block in plain.iter_slices(FACTS_PER_BLOCK):
+        if block.height:
+            rows = encode_rows(block, schema["fields"])
+            fastavro.schemaless_writer(out, "long", block.height)
+            fastavro.schemaless_writer(out, "long", len(rows))
+            out.write(rows)
+            out.write(marker)
     return out.getvalue()
 
 

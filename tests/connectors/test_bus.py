@@ -12,6 +12,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.avro_rows import encode_rows
 from connectors.bus import Bus, encode_facts, read_bus_file, writer_schema
 from connectors.dead_letters import LARGEST_PAYLOAD, Place, Reject, dead_letters
 from connectors.registry import Ingested, Registry, Seen, append_entries, load_registry
@@ -72,6 +73,12 @@ def test_what_is_written_is_read_by_any_avro_reader(
 
 def test_our_bytes_are_those_of_the_reference_writer() -> None:
     facts = pl.DataFrame([TOUCH, {**TOUCH, "content": "x" * 70_000}] * 3, schema=frame_schema("touchpoint"))
+    schema = fastavro.parse_schema(writer_schema("touchpoint"))
+    reference = io.BytesIO()
+    for row in facts.iter_rows(named=True):
+        fastavro.schemaless_writer(reference, schema, row)
+    plain = facts.with_columns(pl.col(pl.Datetime("us", "UTC")).cast(pl.Int64))
+    assert encode_rows(plain, writer_schema("touchpoint")["fields"]) == reference.getvalue()
     content = encode_facts("touchpoint", facts, "x")
     assert content == encode_facts("touchpoint", facts, "x")
     assert list(fastavro.reader(io.BytesIO(content))) == [
