@@ -22,6 +22,7 @@ from milepost.cli.manual import link, retract, unlink
 from milepost.cli.map import map_source
 from milepost.cli.run import PASS_ON, demo, run
 from milepost.cli.simulate import simulate
+from milepost.cli.status import status
 
 #: What a shell gives for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -44,6 +45,7 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
         (demo, ["milepost demo"]),
     ],
     "Look": [
+        (status, ["milepost status", "milepost status --json | jq .open_dead_letters"]),
         (map_source, ["milepost map --source shop --show 5"]),
         (
             journey,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,6 +120,7 @@ def _clear_raw_zone(job: Job, names: set[str]) -> list[dict[str, Any]]:
     import polars as pl
 
     from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
+    from milepost.cli.retention import raw_files
 
     def named(content: bytes | None) -> bool:
         text = (content or b"").lower()
@@ -135,17 +135,13 @@ def _clear_raw_zone(job: Job, names: set[str]) -> list[dict[str, Any]]:
             cleared = frame.with_columns(pl.when(~found).then(pl.col("payload")).alias("payload"))
             bus.write(DEAD_LETTERS, path.stem, cleared)
             letters += int(found.sum())
-    files = [path for path in _files(bus.raw_zone) if named(path.read_bytes())]
+    files = [path for path in raw_files(job.home) if named(path.read_bytes())]
     for path in files:
         path.unlink()
     return [
         {"place": "dead letters", "what": f"gone: {letters:,} payloads; their reasons hold no personal data"},
         {"place": "raw zone", "what": f"gone: {len(files):,} files"},
     ]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
 
 
 def _left(sources: list[str]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from connectors.keys import HashingKey, load_key
 from connectors.registry import append_entries
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
+from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
@@ -76,6 +77,7 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
     with home_lock(home, purpose, now()):
         write_text(home / OWNER_FILE, json.dumps({"project": str(loaded.root)}) + "\n")
         ensure_snapshot(home)
+        clear_raw_zone(home, now())
         yield Job(loaded, load_vocabulary(), load_key(home))
 
 

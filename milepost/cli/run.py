@@ -187,6 +187,6 @@ def _say_what_next(job: Job, outcome: Outcome) -> None:
         out.print(f"  milepost journey {someone[0]['name']}{where}", soft_wrap=True)
     if rejected[0]["letters"]:
         out.print(
-            f"  milepost dead-letters list{where}   [dim]# {rejected[0]['letters']:,} inputs were rejected[/dim]"
+            f"  milepost dead-letters list{where}   [dim]# rejected inputs: {rejected[0]['letters']:,}[/dim]"
         )
     out.print(f"  milepost status{where}", soft_wrap=True)

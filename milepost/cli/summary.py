@@ -68,6 +68,7 @@ class Summary:
     fates: Fates
     stages: tuple[Stage, ...]
     booked: tuple[Booked, ...]
+    untouched: int
     channels: tuple[Channel, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +93,9 @@ def summarise(warehouse: Warehouse) -> Summary:
             "FROM journey.conversions GROUP BY currency ORDER BY conversions DESC, currency"
         )
     )
+    untouched = warehouse.rows(
+        "SELECT count(DISTINCT conversion_id) AS conversions FROM journey.credits WHERE event_id = '(none)'"
+    )
     return Summary(
         warehouse=str(warehouse.file),
         published_at=str(publication[0]["published_at"]) if publication else "",
@@ -99,6 +103,7 @@ def summarise(warehouse: Warehouse) -> Summary:
         fates=json.loads(publication[0]["fates"] or "{}") if publication else {},
         stages=_stages(warehouse),
         booked=booked,
+        untouched=untouched[0]["conversions"],
         channels=_channels(warehouse, booked[0].currency) if booked else (),
     )
 
@@ -148,6 +153,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.fates:
         console.print(fates_table(summary.fates))
     console.print(_stage_table(summary))
+    accounts = f" and {summary.accounts:,} accounts" if summary.accounts else ""
+    shared = f"; {summary.shared:,} shared identifiers are left out" if summary.shared else ""
+    console.print(f"[b]{summary.customers:,}[/b] customers{accounts} have a journey{shared}.")
     for booked in summary.booked:
         console.print(
             f"[b]{booked.conversions:,}[/b] conversions booked [b]{money(booked.booked_micros, booked.currency)}[/b]"
@@ -159,6 +167,10 @@ def print_summary(summary: Summary, console: Console) -> None:
         )
     if not summary.booked:
         console.print("No conversion yet: no touchpoint of a kind that books money has an amount.")
+    if summary.untouched:
+        console.print(
+            f"Conversions without any touch before them: {summary.untouched:,}; no channel is credited."
+        )
     if summary.channels:
         console.print(_channel_table(summary))
     console.print(f"Warehouse: [b]{summary.warehouse}[/b]", soft_wrap=True)
@@ -181,22 +193,19 @@ def fates_table(fates: Fates) -> Table:
     }
     table = plain_table("What became of the input", "source", "", "came in", "became", right=("came in",))
     for source, units in fates.items():
-        for unit, names in order.items():
-            counted = units.get(unit, {})
-            total, *rest = names
+        shown = [unit for unit in order if sum(units.get(unit, {}).values())]
+        # A source without news has one line that says so; what only gave its name to facts of others has none.
+        for unit in shown or (["records"] if "records" in units else []):
+            counted = units[unit]
+            total, *rest = order[unit]
             became = ", ".join(f"{counted[name]:,} {name}" for name in rest if counted.get(name))
             table.add_row(source, unit, f"{counted.get(total, 0):,}", became or "—")
     return table
 
 
 def _stage_table(summary: Summary) -> Table:
-    title = f"Journeys of {summary.customers:,} customers"
-    if summary.accounts:
-        title += f", {summary.accounts:,} accounts"
-    if summary.shared:
-        title += f" ({summary.shared:,} shared identifiers left out)"
     numbers = ("entered", "here or further", "here now", "went on to it")
-    table = plain_table(title, "stage", *numbers, right=numbers)
+    table = plain_table("Journeys", "stage", *numbers, right=numbers)
     for stage in summary.stages:
         if not stage.in_source:
             table.add_row(stage.label, "absent in the source", "", "", "")

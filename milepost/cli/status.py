@@ -1,0 +1,109 @@
+"""`milepost status`: what is in the home, and whether all is well."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from milepost.cli.console import out, print_json
+from milepost.cli.options import HomeOption, JsonOption, home_folder
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what is in the home: publication, facts, dead letters, the bus, the raw zone and when it is cleared."""
+    found = read_status(home_folder(home))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in _lines(found):
+        out.print(f"[b]{name:<18}[/b] {escape(value)}", soft_wrap=True)
+
+
+def read_status(home: Path) -> dict[str, Any]:
+    """Look at a home.
+
+    Raises:
+        CommandError: nothing has been published there.
+    """
+    from connectors.bus import Bus
+    from milepost.cli.retention import RAW_DAYS, oldest_payload
+    from milepost.cli.warehouse import open_warehouse
+
+    bus = Bus(home)
+    with open_warehouse(home) as warehouse:
+        publication = warehouse.rows(
+            "SELECT publication_id, published_at, facts, audit_result, version FROM journey.publications "
+            "ORDER BY published_at DESC LIMIT 1"
+        )[0]
+        counts = warehouse.rows(
+            "SELECT (SELECT count(*) FROM shared.counted_journeys) AS customers, "
+            "(SELECT count(*) FROM journey.accounts) AS accounts, "
+            "(SELECT count(*) FROM journey.touchpoints) AS touchpoints, "
+            "(SELECT count(*) FROM journey.conversions) AS conversions"
+        )[0]
+        letters = warehouse.rows(
+            "SELECT source, count(*) AS open FROM journey.dead_letters WHERE status = 'open' "
+            "GROUP BY source ORDER BY source"
+        )
+    standing = bus.registry().standing.values()
+    partial = [
+        {"source": e.source, "file": e.path, "error": e.error} for e in standing if e.status == "partial"
+    ]
+    oldest = oldest_payload(home)
+    return {
+        "home": str(home),
+        "bytes": _size(home),
+        "publication": publication,
+        **counts,
+        "open_dead_letters": {row["source"]: row["open"] for row in letters},
+        "files_ingested": len(standing),
+        "files_not_read_to_their_end": partial,
+        "raw_zone": {
+            "kept_days": RAW_DAYS,
+            "oldest": oldest,
+            "cleared_by": None if oldest is None else oldest + timedelta(days=RAW_DAYS),
+        },
+    }
+
+
+def _size(home: Path) -> int:
+    return sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    publication = found["publication"]
+    letters = found["open_dead_letters"]
+    raw = found["raw_zone"]
+    lines = [
+        ("home", f"{found['home']} ({found['bytes'] / 1024**2:,.1f} MiB)"),
+        (
+            "published",
+            f"{publication['published_at']:%Y-%m-%d %H:%M:%S} UTC by Milepost {publication['version']}",
+        ),
+        ("audit", publication["audit_result"].replace("_", " ")),
+        ("facts", f"{publication['facts']:,} that stand, from {found['files_ingested']:,} files"),
+        (
+            "journeys",
+            f"{found['customers']:,} customers, {found['accounts']:,} accounts, "
+            f"{found['touchpoints']:,} touchpoints, {found['conversions']:,} conversions",
+        ),
+        (
+            "dead letters",
+            ", ".join(f"{count:,} of {source}" for source, count in letters.items()) or "none open",
+        ),
+        (
+            "raw zone",
+            f"payloads are kept {raw['kept_days']} days; "
+            + (
+                "it is empty" if raw["oldest"] is None else f"the oldest goes on {raw['cleared_by']:%Y-%m-%d}"
+            ),
+        ),
+    ]
+    lines += [
+        ("not read to its end", f"{file['source']}: {file['file']}: {file['error']}")
+        for file in found["files_not_read_to_their_end"]
+    ]
+    return lines
