@@ -16,14 +16,14 @@ from connectors.bus import DEAD_LETTERS
 from connectors.check import check_facts
 from connectors.dead_letters import Place, Reject, dead_letters
 from connectors.errors import UnreadableFileError
-from connectors.files.discover import content_hash, find_files
+from connectors.files.discover import content_hash, find_files, state_of
 from connectors.files.read import read_batches
 from connectors.mapping.facts import Origin, make_facts
 from connectors.mapping.statement import ROW
 from connectors.registry import Ingested, append_entries
 from milepost.clock import now
 from milepost.project import Project
-from pipelines.ingest_plan import LostFile, Plan, SourceFile, discover, make_plan
+from pipelines.ingest_plan import LostFile, Plan, SourceFile, discover, make_plan, shown_path
 from pipelines.ingest_report import IngestReport, SourceFates
 from pipelines.ingest_steps import (
     OUTCOMES,
@@ -36,9 +36,8 @@ from pipelines.ingest_steps import (
     RegisterFile,
     WriteDeadLetters,
     WriteFacts,
-    _digests,
-    _faults,
-    shown_path,
+    digests_of,
+    fault_rejects,
 )
 from schemas.vocabulary import load_vocabulary
 
@@ -132,7 +131,7 @@ def _bury(lost: Sequence[LostFile], plan: Plan, report: IngestReport) -> None:
             [
                 Ingested(
                     file.source,
-                    f"lost:{path}",
+                    lost_key(path),
                     "",
                     path,
                     "partial",
@@ -184,15 +183,15 @@ def _preview(path: Path, plan: Plan, source_name: str, rows: int) -> Preview:
     version = plan.versions[source_name]
     mapped = engine.map_batch(table, batch.absent_is_null)
     origin = Origin(source.source_system, sha256, plan.received_at, version, source.fact, source.unit)
-    stand_in = SourceFile(source_name, path, sha256, None, plan.received_at, version)  # type: ignore[arg-type]
+    stand_in = SourceFile(source_name, path, sha256, state_of(path), plan.received_at, version)
     raw = RawPart(stand_in, 1, batch)
     made = make_facts(
-        mapped.rows, origin, plan.identifiers(source_name), lambda numbers: _digests(raw, engine, numbers)
+        mapped.rows, origin, plan.identifiers(source_name), lambda numbers: digests_of(raw, engine, numbers)
     )
     checked = check_facts(made.facts, source.fact, plan.vocabulary)
     last = int(table.column(ROW)[-1].as_py()) if table.num_rows else rows
     rejects = [reject for reject in batch.rejects if (reject.row or 0) <= last]
-    rejects += _faults(table, mapped.faults, engine) if mapped.faults.height else []
+    rejects += fault_rejects(table, mapped.faults, engine) if mapped.faults.height else []
     rejects += [
         Reject(error_class, reason, b"", row)
         for error_class, reason, row in checked.rejects.select(

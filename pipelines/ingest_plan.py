@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from connectors.files.discover import FileState, content_hash, find_files, state
 from connectors.files.read import read_lookups
 from connectors.keys import HashingKey, Identifiers, load_key
 from connectors.mapping.engine import MappingEngine
-from connectors.registry import Seen, append_entries
+from connectors.registry import Ingested, Seen, append_entries
 from milepost.project import Project, Source, mapping_version
 from schemas.vocabulary import Vocabulary
 
@@ -127,6 +127,7 @@ def discover(plan: Plan) -> Found:
     registry = plan.bus.registry()
     found = Found()
     first_seen: dict[str, Seen] = {}
+    returned: list[Ingested] = []
     for name in plan.versions:
         paths = find_files(plan.source(name), plan.project)
         if not paths:
@@ -138,6 +139,10 @@ def discover(plan: Plan) -> Found:
                 continue
             path, state, sha256 = looked
             version = plan.versions[name]
+            lost = registry.standing.get((name, lost_key(shown_path(path, plan))))
+            if lost is not None and lost.status == "partial":
+                # It is back: what was said of its absence no longer stands.
+                returned.append(replace(lost, status="complete", error=None, files={}))
             if sha256 in contents or registry.knows(name, sha256, version):
                 found.known[name] = found.known.get(name, 0) + 1
                 continue
@@ -147,8 +152,19 @@ def discover(plan: Plan) -> Found:
                 received_at = plan.received_at
                 first_seen.setdefault(sha256, Seen(name, sha256, str(path), received_at))
             found.new.append(SourceFile(name, path, sha256, state, received_at, version))
-    append_entries(plan.bus.folder, first_seen.values())
+    append_entries(plan.bus.folder, [*first_seen.values(), *returned])
     return found
+
+
+def shown_path(path: Path, plan: Plan) -> str:
+    """Show a path as the project's owner knows it: relative to the project."""
+    root = plan.project.root
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def lost_key(path: str) -> str:
+    """Give what stands for the content of a file that could not even be looked at."""
+    return f"lost:{path}"
 
 
 def _look(source: str, paths: list[Path]) -> Iterator[tuple[Path, FileState, str] | LostFile]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import duckdb
 import polars as pl
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
@@ -25,7 +25,7 @@ from connectors.mapping.engine import MappingEngine
 from connectors.mapping.facts import Origin, make_facts
 from connectors.mapping.statement import ROW
 from connectors.registry import Ingested, append_entries
-from pipelines.ingest_plan import Plan, SourceFile
+from pipelines.ingest_plan import Plan, SourceFile, shown_path
 from schemas.contracts import frame_schema
 
 REJECTED, OUTCOMES = "rejected", "outcomes"
@@ -110,7 +110,6 @@ class ReadFile(beam.DoFn):  # type: ignore[misc]
                     {
                         "read": batch.received,
                         "rejected": len(batch.rejects),
-                        "read_rejects": len(batch.rejects),
                     },
                 )
                 self._progress(batch.received)
@@ -183,7 +182,10 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
             source.unit,
         )
         made = make_facts(
-            mapped.rows, origin, self.plan.identifiers(file.source), lambda rows: _digests(raw, engine, rows)
+            mapped.rows,
+            origin,
+            self.plan.identifiers(file.source),
+            lambda rows: digests_of(raw, engine, rows),
         )
         failed = mapped.faults.height
         if source.unit == "file":
@@ -192,11 +194,11 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
             yielded = made.facts[ROW].n_unique()
         yield counted(file, {"mapped": yielded, "filtered": received - failed - yielded, "rejected": failed})
         if failed:
-            yield rejected(file, raw.part, "map", _faults(raw.batch.table, mapped.faults, engine))
+            yield rejected(file, raw.part, "map", fault_rejects(raw.batch.table, mapped.faults, engine))
         yield FactsPart(file, raw.part, made.facts)
 
 
-def _digests(raw: RawPart, engine: MappingEngine, rows: pl.Series) -> pl.DataFrame:
+def digests_of(raw: RawPart, engine: MappingEngine, rows: pl.Series) -> pl.DataFrame:
     """Give the digest and occurrence of raw records; of a file mapping, those of the file."""
     if engine.unit == "file":
         digest = pl.DataFrame({"digest": [raw.file.sha256], "occurrence": [1]})
@@ -206,7 +208,7 @@ def _digests(raw: RawPart, engine: MappingEngine, rows: pl.Series) -> pl.DataFra
     return engine.digests(raw.batch.table).with_columns(pl.lit(1, pl.Int64).alias("occurrence"))
 
 
-def _faults(table: pa.Table, faults: pl.DataFrame, engine: MappingEngine) -> list[Reject]:
+def fault_rejects(table: pa.Table, faults: pl.DataFrame, engine: MappingEngine) -> list[Reject]:
     """Make rejects of the records that a mapping fails on; the payload is the record as canonical JSON."""
     among = pl.Series(table.column(ROW).to_numpy()).is_in(faults[ROW].implode())
     records = engine.canonical(table.filter(pa.array(among.to_numpy())))
@@ -219,8 +221,6 @@ def _faults(table: pa.Table, faults: pl.DataFrame, engine: MappingEngine) -> lis
 
 def record_digests(table: pa.Table, system: str) -> pl.DataFrame:
     """Give `_row` and `digest` of raw records, see `connectors.ids.record_digest_sql`."""
-    import duckdb
-
     names = [(column.name, str(column.type)) for column in table.schema if column.name != ROW]
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("raw", table)
@@ -291,12 +291,6 @@ class WriteDeadLetters(beam.DoFn):  # type: ignore[misc]
         stem = file_stem(file.source, file.sha256, file.mapping_version, part.part)
         name = bus.write(DEAD_LETTERS, f"{stem}-{part.step}", letters)
         yield file.key, Outcome(file, Counter({"dead_letters": letters.height}), {DEAD_LETTERS: [name]})
-
-
-def shown_path(path: Path, plan: Plan) -> str:
-    """Show a path as the project's owner knows it: relative to the project."""
-    root = plan.project.root
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 class RegisterFile(beam.DoFn):  # type: ignore[misc]

@@ -103,10 +103,6 @@ class MappingEngine:
         """Give `_row` (Int64) and `record` (String): the raw records as canonical JSON."""
         return self._over_raw(raw, canonical_record_sql(_names(raw.schema)), "record")
 
-    def yielded_columns(self, schema: pa.Schema, absent_is_null: bool = False) -> list[Column]:
-        """Give the columns that the mapping yields from raw records of a schema."""
-        return list(self._compile(schema, absent_is_null).columns)
-
     def _over_raw(self, raw: pa.Table, expression: str, name: str) -> pl.DataFrame:
         self._connection.register(RAW, raw)
         sql = f"SELECT {ROW}, {expression} AS {name} FROM {RAW}"  # noqa: S608

@@ -174,6 +174,9 @@ def test_a_missing_file_and_an_empty_folder_are_told(tmp_path: Path) -> None:
     ]
     assert standing(project, "dead_letter")["error_class"].to_list() == ["file_missing"]
     assert run(project).sources["web"].warnings == ["no file matches data/*.jsonl*"]
+    put(tmp_path, "gone.csv", "day,mail,amount\n2024-01-01,a@b.c,1\n")
+    assert run(project).ok
+    assert standing(project, "dead_letter").is_empty(), "it is back"
 
 
 def test_a_file_that_changes_or_disappears_while_it_is_read_is_told(
