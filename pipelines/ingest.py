@@ -23,7 +23,7 @@ from connectors.mapping.statement import ROW
 from connectors.registry import Ingested, append_entries
 from milepost.clock import now
 from milepost.project import Project
-from pipelines.ingest_plan import LostFile, Plan, SourceFile, discover, make_plan, shown_path
+from pipelines.ingest_plan import LostFile, Plan, SourceFile, discover, lost_key, make_plan, shown_path
 from pipelines.ingest_report import IngestReport, SourceFates
 from pipelines.ingest_steps import (
     OUTCOMES,
