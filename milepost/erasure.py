@@ -13,8 +13,10 @@ from milepost.identity import find_shared, join_all, resolve
 from milepost.links import (
     NO_IDENTIFIER,
     Identifiers,
+    TouchIdentifiers,
     code_identifiers,
     find_links,
+    named_identifiers,
     usable_identifiers,
 )
 from schemas.tables import load_tables
@@ -134,16 +136,7 @@ def erase(facts: Facts, unlinked: pl.DataFrame, vocabulary: Vocabulary) -> Erase
     if not asked.height:
         return Erased(dict(facts), load_tables()["erasures"].empty(), {})
     touchpoints, link_facts = facts["touchpoint"], facts["identity_link"]
-    names = pl.concat(
-        [
-            touchpoints.get_column("identifiers").explode(empty_as_null=False),
-            link_facts.get_column("a"),
-            link_facts.get_column("b"),
-            asked.get_column("identifier"),
-        ]
-    )
-    identifiers = code_identifiers(names, vocabulary)
-    evidence = _Evidence(touchpoints, link_facts, unlinked, identifiers, vocabulary)
+    evidence = _Evidence(touchpoints, link_facts, unlinked, asked.get_column("identifier"), vocabulary)
     judged, forgotten = _judge(asked, evidence)
     return _without(facts, forgotten, evidence, judged)
 
@@ -156,13 +149,13 @@ class _Evidence:
         touchpoints: pl.DataFrame,
         link_facts: pl.DataFrame,
         unlinked: pl.DataFrame,
-        identifiers: Identifiers,
+        asked: pl.Series,
         vocabulary: Vocabulary,
     ) -> None:
-        self.identifiers = identifiers
         self.vocabulary = vocabulary
         self.unlinked = unlinked
-        touch_identifiers = usable_identifiers(identifiers, touchpoints.get_column("identifiers"))
+        identifiers, touch_identifiers = _identifiers_of(touchpoints, link_facts, asked, vocabulary)
+        self.identifiers = identifiers
         self.owners = touch_identifiers.owners
         links, _ = find_links(touchpoints, link_facts, identifiers, touch_identifiers, vocabulary, unlinked)
         self.cluster = join_all(len(identifiers.rank), links.a, links.b)
@@ -200,14 +193,7 @@ class _Evidence:
         """Find a customer in the evidence of its cluster up to a time."""
         touchpoints = touchpoints.filter(pl.col("occurred_at") <= time)
         link_facts = link_facts.filter(pl.col("seen_at") <= time)
-        names = [
-            touchpoints.get_column("identifiers").explode(empty_as_null=False),
-            link_facts.get_column("a"),
-            link_facts.get_column("b"),
-            pl.Series([identifier]),
-        ]
-        identifiers = code_identifiers(pl.concat(names), self.vocabulary)
-        used = usable_identifiers(identifiers, touchpoints.get_column("identifiers"))
+        identifiers, used = _identifiers_of(touchpoints, link_facts, pl.Series([identifier]), self.vocabulary)
         links, _ = find_links(touchpoints, link_facts, identifiers, used, self.vocabulary, self.unlinked)
         shared = find_shared(identifiers, links, self.vocabulary)
         code = int(identifiers.codes(pl.Series([identifier]))[0])
@@ -215,6 +201,17 @@ class _Evidence:
             return None
         identity = resolve(identifiers, links, shared, self.vocabulary)
         return identifiers.names.gather(np.flatnonzero(identity.best == identity.best[code]))
+
+
+def _identifiers_of(
+    touchpoints: pl.DataFrame, link_facts: pl.DataFrame, more: pl.Series, vocabulary: Vocabulary
+) -> tuple[Identifiers, TouchIdentifiers]:
+    """Code what touchpoints, link facts and `more` (String) name; give the touchpoints' usable identifiers too."""
+    lists = touchpoints.get_column("identifiers")
+    touched = named_identifiers(lists)
+    names = [touched, link_facts.get_column("a"), link_facts.get_column("b"), more]
+    identifiers, codes = code_identifiers(pl.concat(names), vocabulary)
+    return identifiers, usable_identifiers(identifiers, lists, codes[: len(touched)])
 
 
 def _by_cluster(frame: pl.DataFrame) -> dict[int, pl.DataFrame]:

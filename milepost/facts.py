@@ -6,8 +6,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from schemas.contracts import frame_schema
+
+#: Columns that say what a fact was made from: the bus keeps them, the fold has no use for them.
+PROVENANCE = ("raw_ids", "mapping_version")
+
 #: Columns that say how a fact arrived, not what it says; `is_new`, `unit` and `key` are marks that a run gives it.
-ARRIVAL_COLUMNS = ("received_at", "raw_ids", "mapping_version", "is_new", "unit", "key")
+ARRIVAL_COLUMNS = ("received_at", *PROVENANCE, "is_new", "unit", "key")
+
+
+def working_schema(name: str) -> pl.Schema:
+    """Give the columns of facts that the fold works on: those of the contract without their provenance."""
+    return pl.Schema(
+        {column: kind for column, kind in frame_schema(name).items() if column not in PROVENANCE}
+    )
 
 
 @dataclass(frozen=True)

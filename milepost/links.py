@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from milepost.units import is_blocked, node_hash
 from schemas.vocabulary import Vocabulary
 
 Int32Array = npt.NDArray[np.int32]
@@ -37,33 +38,75 @@ class Identifiers:
         return found.get_column("code").cast(pl.Int64).fill_null(NO_IDENTIFIER).cast(pl.Int32).to_numpy()
 
 
-def code_identifiers(names: pl.Series, vocabulary: Vocabulary) -> Identifiers:
+@numba.njit(cache=True)
+def _number(hashes: npt.NDArray[np.uint64]) -> tuple[Int32Array, Int32Array]:
+    """Number equal hashes: give each number's first place, and the number of each place."""
+    size = 16
+    while size < 2 * len(hashes):
+        size *= 2
+    slots = np.full(size, -1, dtype=np.int32)
+    first = np.empty(len(hashes), dtype=np.int32)
+    numbers = np.empty(len(hashes), dtype=np.int32)
+    count = 0
+    mask = size - 1
+    for place in range(len(hashes)):
+        slot = np.int64(hashes[place] >> np.uint64(7)) & mask
+        while slots[slot] >= 0 and hashes[first[slots[slot]]] != hashes[place]:
+            slot = (slot + 1) & mask
+        if slots[slot] < 0:
+            slots[slot] = count
+            first[count] = place
+            count += 1
+        numbers[place] = slots[slot]
+    return first[:count].copy(), numbers
+
+
+def _distinct_names(names: pl.Series) -> tuple[pl.Series, Int32Array]:
+    """Give the distinct names in some order, and the place of each name among them."""
+    first, numbers = _number(node_hash(names))
+    distinct = names.gather(first)
+    if (distinct.gather(numbers) == names).all():
+        return distinct, numbers
+    # Two names have one hash, which is all but impossible: compare the names themselves.
+    distinct = names.unique()
+    places = pl.DataFrame({"name": distinct}).with_row_index("place")
+    found = pl.DataFrame({"name": names}).join(places, on="name", how="left", maintain_order="left")
+    return distinct, found.get_column("place").cast(pl.Int32).to_numpy()
+
+
+def code_identifiers(names: pl.Series, vocabulary: Vocabulary) -> tuple[Identifiers, Int32Array]:
     """Code identifiers.
 
     Args:
-        names: String, `namespace:value`, with repeats and nulls.
+        names: String, `namespace:value`, with repeats, without nulls.
         vocabulary: gives namespaces their rank, and the blocklist.
+
+    Returns:
+        The identifiers, and the code of each name.
     """
-    frame = pl.DataFrame({"name": names}).drop_nulls().unique()
-    frame = frame.with_columns(
-        pl.col("name")
-        .str.split_exact(":", 1)
-        .struct.field("field_0")
-        .replace_strict(vocabulary.namespace_rank, default=len(vocabulary.namespaces), return_dtype=pl.Int8)
-        .alias("rank"),
-        pl.col("name")
-        .str.replace(r"^[^:]*:", "")
-        .str.strip_chars()
-        .str.to_lowercase()
-        .str.contains(vocabulary.blocklist.pattern)
-        .alias("blocked"),
+    distinct, numbers = _distinct_names(names)
+    frame = (
+        pl.DataFrame({"name": distinct})
+        .with_row_index("place")
+        .with_columns(
+            pl.col("name")
+            .str.extract(r"^([^:]*):")
+            .replace_strict(
+                vocabulary.namespace_rank, default=len(vocabulary.namespaces), return_dtype=pl.Int8
+            )
+            .alias("rank")
+        )
     )
     # One namespace at a time: sorting by one column of strings is far cheaper than by two columns.
     parts = [part.sort("name") for _, part in sorted(frame.partition_by("rank", as_dict=True).items())]
     frame = pl.concat(parts) if parts else frame
-    return Identifiers(
-        frame.get_column("name"), frame.get_column("rank").to_numpy(), frame.get_column("blocked").to_numpy()
+    code_of = np.empty(frame.height, dtype=np.int32)
+    code_of[frame.get_column("place").to_numpy()] = np.arange(frame.height, dtype=np.int32)
+    ordered = frame.get_column("name")
+    identifiers = Identifiers(
+        ordered, frame.get_column("rank").to_numpy(), is_blocked(ordered, vocabulary).to_numpy()
     )
+    return identifiers, code_of[numbers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,18 +151,23 @@ def _usable(starts: Int64Array, codes: Int32Array, blocked: BoolArray) -> tuple[
     return out_starts, out[:filled].copy()
 
 
-def usable_identifiers(identifiers: Identifiers, lists: pl.Series) -> TouchIdentifiers:
+def named_identifiers(lists: pl.Series) -> pl.Series:
+    """Give the identifiers that touchpoints name (List(String)), one after the other."""
+    return lists.filter(lists.list.len() > 0).explode(empty_as_null=False)
+
+
+def usable_identifiers(identifiers: Identifiers, lists: pl.Series, codes: Int32Array) -> TouchIdentifiers:
     """Take the usable identifiers of touchpoints.
 
     Args:
-        identifiers: the codes; they cover all names in `lists`.
+        identifiers: those that there are.
         lists: List(String), the identifiers of each touchpoint.
+        codes: of `named_identifiers(lists)`.
     """
     lengths = lists.list.len().fill_null(0).cast(pl.Int64).to_numpy()
     starts = np.zeros(len(lists) + 1, dtype=np.int64)
     np.cumsum(lengths, out=starts[1:])
-    named = lists.filter(lengths > 0).explode(empty_as_null=False)
-    return TouchIdentifiers(*_usable(starts, identifiers.codes(named), identifiers.blocked))
+    return TouchIdentifiers(*_usable(starts, codes, identifiers.blocked))
 
 
 @numba.njit(cache=True)

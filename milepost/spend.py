@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from milepost.rules import Rules
+from milepost.words import fitted
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 
@@ -104,7 +105,7 @@ def spend_table(spend: pl.DataFrame, shares: pl.DataFrame, rules: Rules) -> Spen
         .select(load_tables()["spend"].polars_schema.names())
     )
     missing = reporting.null_count() if rules.reporting_currency is not None else 0
-    return SpendTable(table.match_to_schema(load_tables()["spend"].polars_schema), missing)
+    return SpendTable(fitted(table, load_tables()["spend"].polars_schema), missing)
 
 
 def _reporting_micros(spend: pl.DataFrame, rules: Rules) -> pl.Series:

@@ -16,15 +16,15 @@ from milepost.erasure import erase, retract, withdrawn
 from milepost.facts import stand
 from milepost.handovers import hand_over, step_of
 from milepost.identity import Identity, find_shared, link_rows, resolve
-from milepost.links import Identifiers, code_identifiers, find_links, usable_identifiers
+from milepost.links import Identifiers, code_identifiers, find_links, named_identifiers, usable_identifiers
 from milepost.money import money, summarise_money
 from milepost.opportunities import opportunities
 from milepost.path_models import channel_credits
 from milepost.rules import Rules
 from milepost.spend import share_spend, spend_table
 from milepost.stages import as_touches, fold, fold_columns, stage_entries, status
-from milepost.timeline import build_timeline, last_accounts, with_words
-from milepost.words import Words, words_of
+from milepost.timeline import TOLD, build_timeline, last_accounts, with_words
+from milepost.words import Words, fitted, words_of
 from schemas.contracts import FACT_TYPES, empty_facts
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
@@ -127,11 +127,11 @@ def identify(evidence: Evidence, vocabulary: Vocabulary) -> Customers:
         of_customers.select(pl.col("subject_id").alias("name"), pl.col("valid_from").alias("seen_at")),
         facts["consent"].select(pl.col("identifier").alias("name"), pl.col("decided_at").alias("seen_at")),
     ]
-    names = [touchpoints.get_column("identifiers").explode(empty_as_null=False).drop_nulls()]
-    identifiers = code_identifiers(
-        pl.concat([*names, *(frame.get_column("name") for frame in stated)]), vocabulary
-    )
-    used = usable_identifiers(identifiers, touchpoints.get_column("identifiers"))
+    lists = touchpoints.get_column("identifiers")
+    touched = named_identifiers(lists)
+    said = pl.concat(stated)
+    identifiers, codes = code_identifiers(pl.concat([touched, said.get_column("name")]), vocabulary)
+    used = usable_identifiers(identifiers, lists, codes[: len(touched)])
     links, blocked_links = find_links(
         touchpoints, link_facts, identifiers, used, vocabulary, evidence.unlinked
     )
@@ -143,15 +143,7 @@ def identify(evidence: Evidence, vocabulary: Vocabulary) -> Customers:
     sightings = pl.concat(
         [
             pl.DataFrame({"code": used.codes, "seen_at": touchpoints.get_column("occurred_at").gather(rows)}),
-            *(
-                pl.DataFrame(
-                    {
-                        "code": identifiers.codes(frame.get_column("name")),
-                        "seen_at": frame.get_column("seen_at"),
-                    }
-                )
-                for frame in stated
-            ),
+            pl.DataFrame({"code": codes[len(touched) :], "seen_at": said.get_column("seen_at")}),
         ]
     )
     sightings = sightings.filter(~pl.Series(identifiers.blocked[sightings.get_column("code").to_numpy()]))
@@ -174,7 +166,7 @@ def _touchpoints_in_use(evidence: Evidence, customers: Customers, rules: Rules, 
     owned = owners >= 0
     safe = np.maximum(customers.owners, 0)
     none = not len(customers.customer_id)
-    touchpoints = with_words(evidence.facts["touchpoint"], words).with_columns(
+    touchpoints = with_words(evidence.facts["touchpoint"].select(TOLD), words).with_columns(
         pl.Series("customer", customers.identity.best[safe] if not none else safe, pl.Int32).set(~owned, -1),
         (
             customers.customer_id.gather(safe).set(~owned, None)
@@ -306,11 +298,14 @@ def ledger_part(folded: Folded, vocabulary: Vocabulary) -> tuple[pl.DataFrame, p
 
 
 def shaped(name: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Give a frame the columns and types that its table has."""
-    schema = load_tables()[name].polars_schema
-    return frame.select(list(schema)).cast(schema)
+    """Give a frame the columns and types that its table has; words may stay Enums."""
+    return fitted(frame, load_tables()[name].polars_schema)
 
 
 def as_tables(frames: Mapping[str, pl.DataFrame]) -> Tables:
     """Give frames the columns, types and order that their tables have."""
-    return {name: shaped(name, frame).sort(list(load_tables()[name].key)) for name, frame in frames.items()}
+    tables = load_tables()
+    return {
+        name: shaped(name, frame).cast(tables[name].polars_schema).sort(list(tables[name].key))
+        for name, frame in frames.items()
+    }

@@ -6,6 +6,13 @@ import numpy as np
 import polars as pl
 
 from milepost.words import Words, words_from_codes
+from schemas.contracts import frame_schema
+from schemas.tables import load_tables
+
+#: What the timeline takes of a touchpoint as its fact says it.
+TOLD = [
+    column for column in load_tables()["touchpoints"].polars_schema if column in frame_schema("touchpoint")
+]
 
 
 def fold_order(touchpoints: pl.DataFrame, words: Words) -> pl.Series:

@@ -88,8 +88,8 @@ class Nodes:
     names: UInt64Array
 
 
-def _blocked(names: pl.Series, vocabulary: Vocabulary) -> pl.Series:
-    """Say which identifiers are blocked."""
+def is_blocked(names: pl.Series, vocabulary: Vocabulary) -> pl.Series:
+    """Say which identifiers (`namespace:value`) the blocklist blocks."""
     inner = vocabulary.blocklist.pattern.removeprefix("^").removesuffix("$")
     return names.str.contains(rf"(?i)^[^:]*:\s*{inner}\s*$")
 
@@ -103,7 +103,7 @@ def _named(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> list[tuple
             continue
         texts = texts.gather(rows)
         if prefix == "":
-            usable = ~_blocked(texts, vocabulary)
+            usable = ~is_blocked(texts, vocabulary)
             rows, texts = rows.filter(usable), texts.filter(usable)
         parts.append((rows.cast(pl.Int32).to_numpy(), node_hash(texts, prefix)))
     return parts
@@ -124,7 +124,7 @@ def find_nodes(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> Nodes:
         rows = np.repeat(np.arange(frame.height, dtype=np.int32), lengths)
         texts = lists.filter(pl.Series(lengths > 0)).explode(empty_as_null=False)
         distinct = texts.unique()
-        blocked = distinct.filter(_blocked(distinct, vocabulary))
+        blocked = distinct.filter(is_blocked(distinct, vocabulary))
         if len(blocked):
             usable = ~texts.is_in(blocked.implode())
             rows, texts = rows[usable.to_numpy()], texts.filter(usable)

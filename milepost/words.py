@@ -92,3 +92,13 @@ def words_from_codes(name: str, codes: npt.NDArray[np.int8], words: pl.Enum) -> 
     none = pl.Series((codes < 0) | (codes == NO_STAGE))
     physical = pl.Series(name, np.where(none, 0, codes).astype(np.uint8))
     return physical.set(none, None).cat.to(words)
+
+
+def fitted(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Give a frame the columns and types of a schema; words may stay Enums where it says String."""
+    casts = [
+        pl.col(name).cast(kind)
+        for name, kind in schema.items()
+        if frame.schema[name] != kind and not (kind == pl.String and isinstance(frame.schema[name], pl.Enum))
+    ]
+    return frame.select(list(schema)).with_columns(casts)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from milepost.words import fitted
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -60,10 +62,10 @@ class Staging:
 
 
 def read_frame(path: str | Path, schema: pl.Schema) -> pl.DataFrame:
-    """Read a frame, columns that held nothing as nulls, cast to the schema."""
+    """Read a frame, columns that held nothing as nulls, fitted to the schema."""
     frame = pl.read_ipc(path)
     missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in frame.columns]
-    return frame.with_columns(missing).select(list(schema)).cast(schema)
+    return fitted(frame.with_columns(missing), schema)
 
 
 def read_frames(paths: Iterable[str | Path], schema: pl.Schema) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from connectors.bus import read_bus_file
+from milepost.facts import working_schema
 from milepost.handovers import hand_over
 from milepost.money import money
 from milepost.opportunities import opportunities
@@ -25,7 +26,7 @@ from milepost.units import Nodes, UnitFinder, find_nodes
 from milepost.words import build_words
 from pipelines.progress import report
 from pipelines.staging import Staging, read_frames
-from schemas.contracts import FACT_TYPES, frame_schema
+from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import count_violations, quarantine
 
@@ -58,7 +59,7 @@ def staged_schema(fact_type: str, vocabulary: Vocabulary) -> pl.Schema:
     """Give the columns of staged facts: those of the contract, words as Enums where that is cheaper, and marks."""
     words = build_words(vocabulary)
     enums = {"kind": words.kind, "channel": words.channel, "team": words.team, "reach": words.reach}
-    columns = {name: enums.get(name, kind) for name, kind in frame_schema(fact_type).items()}
+    columns = {name: enums.get(name, kind) for name, kind in working_schema(fact_type).items()}
     return pl.Schema({**columns, **MARKS})
 
 
@@ -71,8 +72,12 @@ class Decode(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[str, str, str]) -> Iterator[Spill]:
         fact_type, name, path = element
         staging = self.settings.staging
-        facts = read_bus_file(Path(path))
-        nodes = find_nodes(facts, fact_type, self.settings.vocabulary)
+        vocabulary = self.settings.vocabulary
+        schema = {
+            name: kind for name, kind in staged_schema(fact_type, vocabulary).items() if name not in MARKS
+        }
+        facts = read_bus_file(Path(path)).select(list(schema)).cast(pl.Schema(schema))
+        nodes = find_nodes(facts, fact_type, vocabulary)
         staging.write(facts, "spill", f"{name}.arrow")
         staging.write_array(nodes.keys, "nodes", f"{name}.keys.npy")
         staging.write_array(nodes.rows, "nodes", f"{name}.rows.npy")
@@ -204,7 +209,7 @@ class ShareSpend(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: Iterable[int]) -> Iterator[int]:
         staging, rules = self.settings.staging, self.settings.rules
-        spend = staging.read("spend", schema=frame_schema("spend"))
+        spend = staging.read("spend", schema=working_schema("spend"))
         touches = staging.read("campaign_touches", schema=CAMPAIGN_TOUCHES)
         shares = share_spend(spend, touches, self.settings.vocabulary)
         staging.write_whole(shares, "shares")

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from schemas.contracts import FACT_TYPES, frame_schema
+from milepost.facts import working_schema
+from schemas.contracts import FACT_TYPES
 from warehouse.definitions import single_value, without_time_zones
 
 UInt64Array = npt.NDArray[np.uint64]
@@ -48,8 +49,8 @@ class StoreVersionError(RuntimeError):
 
 
 def fact_columns(name: str) -> dict[str, pl.DataType]:
-    """Give the columns of a table of facts in the store."""
-    return {**frame_schema(name), **MARKS}
+    """Give the columns of a table of facts in the store; what a fact was made from stays on the bus."""
+    return {**working_schema(name), **MARKS}
 
 
 def _create_table(name: str, columns: Mapping[str, pl.DataType]) -> str:
