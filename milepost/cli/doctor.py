@@ -261,10 +261,10 @@ def _check_source(source: Source, project: Project) -> Finding:
         if not files:
             remedy = f"put files there, or correct sources.{source.name}.files"
             return Finding(check, "advice", f"no file matches {project.root / source.files}", remedy)
-        # One batch says which columns there are; whether every row is good is the run's business.
+        # A batch without its rows: whether the mapping fits the columns; each row is the run's business.
         batch = next(iter(read_batches(files[0], source)), None)
         if batch is not None:
-            engine.yielded_columns(batch.table.schema, batch.absent_is_null)
+            engine.map_batch(batch.table.slice(0, 0), batch.absent_is_null)
     except UnreadableFileError as error:
         return Finding(check, "wrong", f"{files[0]}: {error.reason}")
     except (ConnectorError, ProjectError) as error:

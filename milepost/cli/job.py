@@ -74,6 +74,8 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
         project = _owner(home)
     loaded = load_project(project, home)
     _check_owner(home, loaded)
+    # Facts and dead letters are nobody's business but the pipeline's; who wants readers opens it to a group.
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with home_lock(home, purpose, now()):
         write_text(home / OWNER_FILE, json.dumps({"project": str(loaded.root)}) + "\n")
         ensure_snapshot(home)
