@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file under a temporary name, bring it to the disk, and give it its name (mode 0600)."""
+    """Write a file under a temporary name, bring it to the disk, and give it its name (mode 0600).
+
+    Raises OSError that names the file, such as where the disk is full.
+    """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -17,9 +20,11 @@ def write_whole(file: Path, content: bytes) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename = error.filename or str(file)
         raise
+    finally:
+        draft.unlink(missing_ok=True)
     sync_folder(file.parent)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import apache_beam as beam
+import duckdb
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -20,9 +22,10 @@ from pipelines.stitch_increment import StitchIncrement
 from pipelines.stitch_publish import (
     Publication,
     Step,
-    audit_staged,
+    audit,
     fill_store,
     fill_warehouse,
+    sign,
     stage_channel_credits,
     staged_fates,
     staged_quarantined,
@@ -113,6 +116,7 @@ def run_stitch(
     options: Sequence[str] = (),
     progress: Progress | None = None,
     step: Step = lambda _: None,
+    record: Callable[[StitchReport], None] = lambda _: None,
 ) -> StitchReport:
     """Stitch what is new on the bus, or everything, and publish it.
 
@@ -122,6 +126,8 @@ def run_stitch(
         options: of Beam.
         progress: told of facts read and folded.
         step: told of each step of the publication, before it is taken.
+        record: told what is rejected and quarantined, before anything is published: a run that dies behind that
+            finds the facts stitched, and does not reject them again. It may be told the same twice.
 
     Raises:
         AuditWithheldError: a critical expectation failed; nothing was published.
@@ -143,7 +149,7 @@ def run_stitch(
                 stage_channel_credits(settings)
             else:
                 _increment(settings, request.home, files, options)
-        return _publish(settings, request, files, reasons, step)
+        return _publish(settings, request, files, reasons, step, record)
     finally:
         settings.staging.clear()
 
@@ -220,34 +226,52 @@ def _publish(
     files: Sequence[FactFile],
     reasons: tuple[str, ...],
     step: Step,
+    record: Callable[[StitchReport], None],
 ) -> StitchReport:
-    """Audit what is staged, and publish it: store, then warehouse, then the store's note is taken away."""
+    """Audit what is staged, and publish it; see `pipelines.stitch_publish` for the order."""
     rebuild = bool(reasons)
-    step("audit")
-    audit = audit_staged(settings)
+    mode = "rebuild" if rebuild else "increment"
     by_source: dict[str, dict[str, int]] = {}
     for source, fate, facts in staged_fates(settings.staging).iter_rows():
         by_source.setdefault(source, {})[fate] = facts
     publication = Publication(
         f"p-{uuid.uuid4().hex}", request.published_at, request.rules_hash, by_source, facts=0
     )
-    mode = "rebuild" if rebuild else "increment"
-    if not audit.passed:
-        raise AuditWithheldError(_report(settings, mode, reasons, publication, audit))
+    record(_report(settings, mode, reasons, publication, None))
     store = Store(request.home / STORE_FILE)
     warehouse = open_warehouse(request.home / WAREHOUSE_FILE)
     try:
-        step("store")
-        fill_store(settings, store, publication, [file.name for file in files], rebuild=rebuild)
-        publication = replace(publication, facts=store.fact_count())
-        step("warehouse")
-        fill_warehouse(settings, warehouse, publication, audit, rebuild=rebuild)
+        with _transaction(warehouse):
+            step("warehouse")
+            fill_warehouse(settings, warehouse, rebuild=rebuild)
+            step("audit")
+            result = audit(settings, warehouse)
+            report = _report(settings, mode, reasons, publication, result)
+            if not result.passed:
+                raise AuditWithheldError(report)
+            step("store")
+            fill_store(settings, store, publication, [file.name for file in files], rebuild=rebuild)
+            publication = replace(publication, facts=store.fact_count())
+            sign(warehouse, publication, result)
+            step("commit")
         step("done")
         store.set_state("publishing", None)
     finally:
         warehouse.close()
         store.close()
-    return _report(settings, mode, reasons, publication, audit)
+    return replace(report, publication=publication)
+
+
+@contextmanager
+def _transaction(warehouse: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A reader sees all of what is done inside, or nothing."""
+    warehouse.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        warehouse.execute("ROLLBACK")
+        raise
+    warehouse.execute("COMMIT")
 
 
 def _report(
@@ -255,7 +279,7 @@ def _report(
     mode: str,
     reasons: tuple[str, ...],
     publication: Publication | None,
-    audit: AuditResult | None,
+    result: AuditResult | None,
 ) -> StitchReport:
     staging = settings.staging
     return StitchReport(
@@ -265,5 +289,5 @@ def _report(
         staged_rejected(staging),
         staged_quarantined(staging),
         publication,
-        audit,
+        result,
     )

@@ -101,8 +101,9 @@ app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and an exit code, never with a traceback."""
     if not os.environ.get(DEBUG_VARIABLE):
-        # Libraries log what nobody asked for, such as clouds that are not installed.
-        logging.disable(logging.WARNING)
+        # Libraries log what nobody asked for, such as clouds that are not installed, and the tracebacks of errors
+        # that are explained below.
+        logging.disable(logging.ERROR)
     try:
         app()
     except KeyboardInterrupt:

@@ -25,6 +25,9 @@ class CommandError(Exception):
         self.code = code
 
 
+#: What the system says where a disk, a quota or the size of a file is at its end.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 #: Errors whose messages already say what is wrong and what helps, by name: nothing is imported to look one up.
 EXPECTED: dict[str, ExitCode] = {
     "milepost.project.ProjectError": ExitCode.USAGE,
@@ -50,6 +53,13 @@ def explain(error: BaseException) -> ExitCode:
             if code is not None:
                 _print(str(part))
                 return code
+    # Libraries wrap what the system says into errors of their own.
+    full = [part for part in _chain(error) if any(os.strerror(code) in str(part) for code in FULL)]
+    if full:
+        # One of them may know the file.
+        said = max(full, key=lambda part: isinstance(part, OSError) and part.filename is not None)
+        _print(f"no room left: {_said(said)}", "make room and run it again; nothing is lost")
+        return ExitCode.FAILED
     for part in _chain(error):
         if isinstance(part, OSError):
             _print(*_system_error(part))
@@ -71,13 +81,15 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _system_error(error: OSError) -> tuple[str, str]:
-    place = f"{error.filename}: " if error.filename else ""
-    what = f"{place}{error.strerror or error}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no room left: {what}", "make room and run it again; nothing is lost"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"not allowed: {what}", "correct the rights, or name another home with --home"
-    return what, "`milepost doctor` looks for what is wrong"
+        return f"not allowed: {_said(error)}", "correct the rights, or name another home with --home"
+    return _said(error), "`milepost doctor` looks for what is wrong"
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error).strip().partition("\n")[0]
 
 
 def _print(message: str, remedy: str = "") -> None:

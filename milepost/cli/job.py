@@ -137,7 +137,13 @@ def stitch_and_publish(
     )
     withheld: AuditWithheldError | None = None
     try:
-        stitched = run_stitch(request, rebuild=rebuild, options=options, progress=progress)
+        stitched = run_stitch(
+            request,
+            rebuild=rebuild,
+            options=options,
+            progress=progress,
+            record=lambda report: _record_rejects(job, report),
+        )
     except AuditWithheldError as error:
         withheld, stitched = error, error.report
     fates = merge_fates(ingested or {}, stitched)
@@ -205,7 +211,7 @@ def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
     """Write dead letters outside of any publication, and the whole fates into it; gives open letters by step."""
     bus = Bus(job.home)
     current = [read_bus_file(path) for path in bus.current_files(DEAD_LETTERS)]
-    letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *current, *_letters(bus, stitched)])
+    letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *current])
     with open_warehouse(job.home / WORKING_COPY) as warehouse:
         create_warehouse(warehouse, job.vocabulary)
         record_dead_letters(warehouse, letters)
@@ -226,6 +232,14 @@ def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
             "SELECT step, count(*) FROM journey.dead_letters WHERE status = 'open' GROUP BY step ORDER BY step"
         ).fetchall()
     return dict(counted)
+
+
+def _record_rejects(job: Job, stitched: StitchReport) -> None:
+    """Write the dead letters of the stitch."""
+    letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *_letters(Bus(job.home), stitched)])
+    with open_warehouse(job.home / WORKING_COPY) as warehouse:
+        create_warehouse(warehouse, job.vocabulary)
+        record_dead_letters(warehouse, letters)
 
 
 def _letters(bus: Bus, stitched: StitchReport) -> Iterator[pl.DataFrame]:

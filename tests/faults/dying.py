@@ -11,13 +11,13 @@ import atexit
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from milepost.cli import job, main
-
-_sync = os.fsync
-_synced = 0
+from pipelines.stitch import run_stitch
 
 
 def die() -> None:
@@ -27,7 +27,7 @@ def die() -> None:
 
 def die_before(step: str) -> None:
     """Die before a step of the publication; `published` is behind the last one."""
-    stitch = job.run_stitch
+    stitch = run_stitch
 
     def dying_stitch(*arguments: Any, **options: Any) -> Any:
         report = stitch(*arguments, **options, step=lambda taken: die() if taken == step else None)
@@ -35,27 +35,28 @@ def die_before(step: str) -> None:
             die()
         return report
 
-    job.run_stitch = dying_stitch
+    setattr(job, "run_stitch", dying_stitch)  # noqa: B010
 
 
-def die_at_sync(number: int) -> None:
-    """Die in place of a sync; 0 lives and counts them."""
+def die_at_sync(number: int) -> Iterator[int]:
+    """Die in place of a sync; 0 lives. Gives the numbers of syncs that are still to come."""
+    numbers = count(1)
+    sync = os.fsync
 
-    def sync(descriptor: Any) -> None:
-        global _synced
-        _synced += 1
-        if _synced == number:
+    def dying_sync(descriptor: Any) -> None:
+        if next(numbers) == number:
             die()
-        _sync(descriptor)
+        sync(descriptor)
 
-    os.fsync = sync
+    setattr(os, "fsync", dying_sync)  # noqa: B010
+    return numbers
 
 
 if __name__ == "__main__":
     kind, _, detail = sys.argv.pop(1).partition(":")
     if kind == "count":
-        die_at_sync(0)
-        atexit.register(lambda: Path(detail).write_text(str(_synced)))
+        coming = die_at_sync(0)
+        atexit.register(lambda: Path(detail).write_text(str(next(coming) - 1)))
     elif kind == "sync":
         die_at_sync(int(detail))
     else:
