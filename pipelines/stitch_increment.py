@@ -18,11 +18,11 @@ from milepost.unit_fold import UnitFold, fold_units
 from milepost.units import Nodes, UInt64Array, UnitFinder, node_hash
 from pipelines.progress import report
 from pipelines.staging import read_frames
-from pipelines.stitch_rebuild import Spill, StitchSettings, staged_schema
+from pipelines.stitch_rebuild import Spill, StitchSettings, stage_violations, staged_schema
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
-from warehouse.audit import count_violations, quarantine
+from warehouse.audit import quarantine
 from warehouse.definitions import open_warehouse, read_frame
 from warehouse.store import PATH_COUNTS, Store
 
@@ -139,10 +139,7 @@ def stitch_increment(
     _stage_path_counts(settings, store, old.folded, new.folded)
     _stage_touched(settings, touched)
     staging = settings.staging
-    shaped_tables = {name: shaped(name, frame) for name, frame in new_tables.items()}
-    staging.write_whole(
-        count_violations(shaped_tables, whole=False, vocabulary=vocabulary), "violations", "increment"
-    )
+    stage_violations(settings, {name: shaped(name, frame) for name, frame in new_tables.items()}, "increment")
     staging.write(new.fates, "fates", "increment")
     staging.write(new.rejected, "rejected", "increment")
     staging.write(new.quarantined, "quarantined", "increment")

@@ -1,7 +1,8 @@
 """Publication: the staged rows into store and warehouse, so that a crash anywhere costs a repeat and nothing else.
 
-The order is: the store in one transaction, with a note that the publication is under way; the warehouse in one
-transaction; the note is taken away. A run that finds the note rebuilds, so store and warehouse agree again.
+The order is: the warehouse's transaction is filled and audited, and stays open; the store changes in one transaction,
+with a note that a publication is under way; the warehouse's transaction is committed; the note is taken away. A run
+that finds the note rebuilds, so store and warehouse agree again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pipelines.staging import Staging, read_frame
 from pipelines.stitch_rebuild import StitchSettings
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
-from warehouse.audit import AuditResult, combine_violations, judge, planned_expectations
+from warehouse.audit import AuditResult, combine_violations, judge
+from warehouse.audit.whole import count_whole_violations, planned_whole_laws
 from warehouse.definitions import create_warehouse, insert_frame, without_time_zones
 from warehouse.store import PATH_COUNTS, Store, fact_columns
 
@@ -61,15 +63,15 @@ def staged_quarantined(staging: Staging) -> pl.DataFrame:
     return staging.read("quarantined", schema=QUARANTINED)
 
 
-def audit_staged(settings: StitchSettings) -> AuditResult:
-    """Judge what was counted in the staged rows."""
-    parts = [pl.read_ipc(path) for path in settings.staging.files("violations")]
-    counted = combine_violations(parts)
-    tables = {name: load_tables()[name].empty() for name in PUBLISHED if name != "channel_credits"}
+def audit(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection) -> AuditResult:
+    """Judge what was counted in the staged rows, and the laws of the whole as the open transaction sees the tables."""
+    staging = settings.staging
     planned = [
-        name for name in planned_expectations(tables, whole=False) if name in set(counted["expectation"])
+        name for path in staging.files("planned") for name in pl.read_ipc(path).get_column("expectation")
     ]
-    return judge(counted, planned)
+    counted = [pl.read_ipc(path) for path in staging.files("violations")]
+    counted.append(count_whole_violations(warehouse, settings.vocabulary))
+    return judge(combine_violations(counted), sorted({*planned, *planned_whole_laws()}))
 
 
 def stage_channel_credits(settings: StitchSettings) -> None:
@@ -115,32 +117,21 @@ def fill_store(
         store.set_state("publishing", publication.publication_id)
 
 
-def fill_warehouse(
-    settings: StitchSettings,
-    warehouse: duckdb.DuckDBPyConnection,
-    publication: Publication,
-    audit: AuditResult,
-    *,
-    rebuild: bool,
-) -> None:
-    """Change the tables to what is staged, in one transaction: a reader sees all of it or nothing."""
+def fill_warehouse(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection, *, rebuild: bool) -> None:
+    """Change the tables to what is staged, in the transaction that is open."""
     tables = load_tables()
-    warehouse.execute("BEGIN TRANSACTION")
-    try:
-        create_warehouse(warehouse, settings.vocabulary)
-        for name in PUBLISHED:
-            _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
-            for path in settings.staging.files("tables", name):
-                insert_frame(warehouse, tables[name], read_frame(path, tables[name].polars_schema))
-        insert_frame(warehouse, tables["publications"], _publication_row(publication, audit))
-        warehouse.execute("DELETE FROM journey.clock")
-        warehouse.execute(
-            "INSERT INTO journey.clock VALUES (?)", [publication.published_at.replace(tzinfo=None)]
-        )
-    except BaseException:
-        warehouse.execute("ROLLBACK")
-        raise
-    warehouse.execute("COMMIT")
+    create_warehouse(warehouse, settings.vocabulary)
+    for name in PUBLISHED:
+        _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
+        for path in settings.staging.files("tables", name):
+            insert_frame(warehouse, tables[name], read_frame(path, tables[name].polars_schema))
+
+
+def sign(warehouse: duckdb.DuckDBPyConnection, publication: Publication, result: AuditResult) -> None:
+    """Write the publication's row, and the present that views read, in the transaction that is open."""
+    insert_frame(warehouse, load_tables()["publications"], _publication_row(publication, result))
+    warehouse.execute("DELETE FROM journey.clock")
+    warehouse.execute("INSERT INTO journey.clock VALUES (?)", [publication.published_at.replace(tzinfo=None)])
 
 
 def _delete_gone(staging: Staging, warehouse: duckdb.DuckDBPyConnection, name: str, *, rebuild: bool) -> None:
@@ -181,14 +172,14 @@ def record_dead_letters(warehouse: duckdb.DuckDBPyConnection, letters: pl.DataFr
     insert_frame(warehouse, table, new.with_columns(pl.lit("open").alias("status")))
 
 
-def _publication_row(publication: Publication, audit: AuditResult) -> pl.DataFrame:
-    results = [result.model_dump(mode="json") for result in audit.results]
+def _publication_row(publication: Publication, result: AuditResult) -> pl.DataFrame:
+    results = [one.model_dump(mode="json") for one in result.results]
     row = {
         "publication_id": publication.publication_id,
         "published_at": publication.published_at,
         "facts": publication.facts,
         "fates": json.dumps(publication.fates, sort_keys=True),
-        "audit_result": "passed_with_warnings" if audit.warnings else "passed",
+        "audit_result": "passed_with_warnings" if result.warnings else "passed",
         "audit": json.dumps(results),
         "rules_hash": publication.rules_hash,
         "digest": None,

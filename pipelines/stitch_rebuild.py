@@ -28,7 +28,7 @@ from pipelines.progress import report
 from pipelines.staging import Staging, read_frames
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
-from warehouse.audit import count_violations, quarantine
+from warehouse.audit import count_violations, planned_expectations, quarantine
 
 #: How many facts a shard holds at most, units that are larger by themselves aside: what a worker folds at once.
 SHARD_FACTS = 500_000
@@ -184,10 +184,19 @@ def stage_fold(settings: StitchSettings, fold: UnitFold, name: str) -> None:
 def stage_tables(settings: StitchSettings, tables: dict[str, pl.DataFrame], name: str) -> None:
     """Stage rows of tables, and what the audit counts in them."""
     shaped_tables = {table: shaped(table, frame) for table, frame in tables.items()}
+    stage_violations(settings, shaped_tables, name)
     for table, frame in shaped_tables.items():
         if frame.height:
             settings.staging.write(frame, "tables", table, name)
-    violations = count_violations(shaped_tables, whole=False, vocabulary=settings.vocabulary)
+
+
+def stage_violations(settings: StitchSettings, tables: dict[str, pl.DataFrame], name: str) -> None:
+    """Stage what the audit plans to ask of rows, and what it counts: an expectation left uncounted fails it."""
+    planned = pl.DataFrame(
+        {"expectation": planned_expectations(tables, whole=False)}, schema={"expectation": pl.String}
+    )
+    settings.staging.write_whole(planned, "planned", name)
+    violations = count_violations(tables, whole=False, vocabulary=settings.vocabulary)
     settings.staging.write_whole(violations, "violations", name)
 
 

@@ -22,6 +22,7 @@ _POLARS_TYPES: dict[str, pl.DataType] = {
     "timestamp": pl.Datetime("us", "UTC"),
     "date": pl.Date(),
     "credit": pl.Decimal(18, CREDIT_SCALE),
+    "credits": pl.Decimal(38, CREDIT_SCALE),
     "texts": pl.List(pl.String()),
 }
 

@@ -32,6 +32,7 @@ DUCKDB_TYPES = {
     "timestamp": "TIMESTAMP",
     "date": "DATE",
     "credit": "DECIMAL(18,12)",
+    "credits": "DECIMAL(38,12)",
     "texts": "VARCHAR[]",
 }
 

@@ -50,7 +50,7 @@ def _sql_value(column: Column) -> str:
     name = f'"{column.name}"'
     if column.type == "timestamp":
         return f"epoch_us({name})"
-    if column.type in ("date", "credit"):
+    if column.type in ("date", "credit", "credits"):
         return f"CAST({name} AS VARCHAR)"
     return name
 
@@ -109,7 +109,7 @@ def _frame_value(column: Column) -> pl.Expr:
     value = pl.col(column.name)
     if column.type == "timestamp":
         return value.dt.epoch("us").alias(column.name)
-    if column.type in ("date", "credit"):
+    if column.type in ("date", "credit", "credits"):
         return value.cast(pl.String)
     return value
 
