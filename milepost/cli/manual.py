@@ -158,8 +158,16 @@ def changes_of(job: Job, fact: str, facts: pl.DataFrame) -> list[Any]:
     try:
         every = " UNION ".join(f"SELECT unit FROM facts.{name}" for name in FACT_TYPES)  # noqa: S608
         known = store.load_facts(store.connection.sql(every).pl()["unit"].to_numpy())
-        standing = {name: frame.select(list(frame_schema(name))) for name, frame in known.items()}
+        standing = {name: _of_contract(frame, frame_schema(name)) for name, frame in known.items()}
     finally:
         store.close()
     with err.status("comparing the tables with it and without it"):
         return preview(standing, {fact: facts}, job.vocabulary, job.project.rules)
+
+
+def _of_contract(facts: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Give facts of the store the columns of their contract: the store leaves out where they came from."""
+    import polars as pl
+
+    absent = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in facts.columns]
+    return facts.with_columns(absent).select(list(schema))
