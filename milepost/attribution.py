@@ -377,6 +377,12 @@ def credit_conversions(
     return rows
 
 
+#: Counts of paths where there are none.
+NO_PATHS = pl.DataFrame(
+    schema={"currency": pl.String, "path": pl.String, "conversions": pl.Int64, "amount_micros": pl.Int64}
+)
+
+
 def count_paths(
     timeline: pl.DataFrame, conversions: pl.DataFrame, paths: Paths, words: Words
 ) -> pl.DataFrame:

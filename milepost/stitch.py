@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from milepost import attributes
-from milepost.attribution import count_paths, credit_conversions, find_paths
+from milepost.attribution import NO_PATHS, count_paths, credit_conversions, find_paths
 from milepost.conversions import Booked, book, grows
 from milepost.erasure import erase, retract, withdrawn
 from milepost.facts import stand
@@ -20,7 +20,7 @@ from milepost.links import Identifiers, code_identifiers, find_links, named_iden
 from milepost.money import money, summarise_money
 from milepost.opportunities import opportunities
 from milepost.path_models import channel_credits
-from milepost.rules import Rules
+from milepost.rules import PATH_MODELS, Rules
 from milepost.spend import share_spend, spend_table
 from milepost.stages import as_touches, fold, fold_columns, stage_entries, status
 from milepost.timeline import TOLD, build_timeline, last_accounts, with_words
@@ -199,7 +199,9 @@ def fold_subjects(evidence: Evidence, customers: Customers, vocabulary: Vocabula
         "credits": credit_conversions(booked.timeline, booked.conversions, paths, rules, words),
         "unmatched_refunds": booked.unmatched_refunds,
     }
-    counts = count_paths(booked.timeline, booked.conversions, paths, words)
+    # Only the models over all paths need the counts; a change of the models rebuilds.
+    counted = set(PATH_MODELS) & set(rules.models)
+    counts = count_paths(booked.timeline, booked.conversions, paths, words) if counted else NO_PATHS
     return Folded(tables, booked.timeline, booked.conversions, counts)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from milepost.attribution import NO_PATHS
 from milepost.facts import working_schema
 from schemas.contracts import FACT_TYPES
 from warehouse.definitions import single_value, without_time_zones
@@ -36,12 +37,8 @@ _SQL_TYPES = {
     pl.List(pl.String()): "VARCHAR[]",
 }
 
-PATH_COUNTS = {
-    "currency": pl.String(),
-    "path": pl.String(),
-    "conversions": pl.Int64(),
-    "amount_micros": pl.Int64(),
-}
+#: Counts of paths over all subjects, as `milepost.attribution.count_paths` gives them.
+PATH_COUNTS = dict(NO_PATHS.schema)
 
 
 class StoreVersionError(RuntimeError):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pickle
 import resource
 import shutil
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.market import deliver, write_market
-from tests.faults.runs import Place, State, milepost, state
+from tests.faults.runs import Place, State, milepost, shared, state
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    found = folder / "undisturbed.pickle"
-    # The workers of a parallel session share one.
-    with (folder / "undisturbed.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not found.exists():
-            found.write_bytes(pickle.dumps(_run_twice(folder)))
-    loaded: Undisturbed = pickle.loads(found.read_bytes())
-    return loaded
+    return shared(tmp_path_factory, "undisturbed", _run_twice)
 
 
 def _run_twice(folder: Path) -> Undisturbed:

@@ -1,6 +1,6 @@
 """`python -m tests.faults.dying WHERE ARGUMENTS` is `milepost ARGUMENTS` that kills itself on the way.
 
-WHERE is a step of the publication (`audit`, `store`, `warehouse`, `done`, `published`) before which it dies, `sync:N`
+WHERE is a step of the publication (see `pipelines.stitch.run_stitch`; `published` is behind the last) before which it dies, `sync:N`
 (in place of the Nth time that something is brought to the disk), or `count:FILE`: it lives, and writes into the file
 how often something was brought to the disk.
 """

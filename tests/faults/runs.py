@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -10,7 +12,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from warehouse.definitions import WORKING_COPY, open_warehouse
 from warehouse.digest import table_digests
@@ -18,6 +22,23 @@ from warehouse.snapshot import SNAPSHOT
 
 ROOT = Path(__file__).parents[2]
 MILEPOST = ("-m", "milepost")
+
+Shared = TypeVar("Shared")
+
+
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Shared]) -> Shared:
+    """Make something in a folder once per session; the workers of a parallel session share it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    found = folder / f"{name}.pickle"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            (folder / name).mkdir()
+            found.write_bytes(pickle.dumps(make(folder / name)))
+    loaded: Shared = pickle.loads(found.read_bytes())
+    return loaded
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from warehouse.snapshot import SNAPSHOT
 
 #: How many random moments, and how many syncs, a run is killed at.
 SEEDS = int(os.environ.get("MILEPOST_TEST_SEEDS", "20"))
-STEPS = ["audit", "store", "warehouse", "done", "published"]
+STEPS = ["warehouse", "audit", "store", "commit", "done", "published"]
 
 
 def assert_repaired(place: Place, undisturbed: Undisturbed, number: int) -> None:
@@ -36,7 +36,7 @@ def die_there(place: Place, where: str) -> None:
 
 def test_killed_in_an_increment_between_store_and_warehouse(undisturbed: Undisturbed, tmp_path: Path) -> None:
     place = undisturbed.before(1, tmp_path)
-    die_there(place, "warehouse")
+    die_there(place, "commit")
     assert_repaired(place, undisturbed, 1)
 
 
