@@ -58,13 +58,7 @@ def retract(facts: Facts) -> Retracted:
         name: frame.filter(~pl.col("event_id").is_in(targets)) if name in RETRACTABLE else frame
         for name, frame in facts.items()
     }
-    confirmed = (
-        kept["identity_link"]
-        .filter("confirmed")
-        .select(*_pair("a", "b"), "seen_at")
-        .group_by("low", "high")
-        .max()
-    )
+    confirmed = _confirmations(kept["identity_link"])
     judged = retractions.with_columns(*_pair("link_a", "link_b")).join(
         confirmed, on=["low", "high"], how="left", maintain_order="left"
     )
@@ -89,12 +83,7 @@ def retract(facts: Facts) -> Retracted:
     unlinked = judged.filter(by_pair & (pl.col("status") == "applied")).select(
         pl.col("link_a").alias("a"), pl.col("link_b").alias("b")
     )
-    kept["identity_link"] = (
-        kept["identity_link"]
-        .with_columns(*_pair("a", "b"))
-        .join(unlinked.select(*_pair("a", "b")), on=["low", "high"], how="anti", maintain_order="left")
-        .drop("low", "high")
-    )
+    kept["identity_link"] = _without_pairs(kept["identity_link"], unlinked)
     rejected_for = (
         pl.when("names_erasure").then(pl.lit("names_erasure")).otherwise(pl.lit("names_retraction"))
     )
@@ -102,6 +91,44 @@ def retract(facts: Facts) -> Retracted:
         pl.when(pl.col("status") == "rejected").then(rejected_for).otherwise("reason").alias("reason")
     ).select(list(table.polars_schema))
     return Retracted(kept, unlinked, rows)
+
+
+def judge_again(retracted: Retracted, facts: Facts) -> Retracted:
+    """Apply retractions of links whose confirmation was erased since: it is as if it had never been.
+
+    Args:
+        retracted: the result of `retract`.
+        facts: what erasures left of its facts.
+    """
+    outweighed = pl.col("status") == "outweighed"
+    confirmed = _confirmations(facts["identity_link"])
+    judged = retracted.retractions.with_columns(*_pair("link_a", "link_b")).join(
+        confirmed, on=["low", "high"], how="left", maintain_order="left"
+    )
+    still = (pl.col("seen_at") > pl.col("retracted_at")).fill_null(value=False)
+    applied = judged.filter(outweighed & ~still)
+    if not applied.height:
+        return Retracted(dict(facts), retracted.unlinked, retracted.retractions)
+    unlinked = pl.concat(
+        [retracted.unlinked, applied.select(pl.col("link_a").alias("a"), pl.col("link_b").alias("b"))]
+    )
+    status = pl.when(outweighed & ~still).then(pl.lit("applied")).otherwise("status").alias("status")
+    rows = judged.with_columns(status).select(retracted.retractions.columns)
+    links = _without_pairs(facts["identity_link"], unlinked)
+    return Retracted({**facts, "identity_link": links}, unlinked, rows)
+
+
+def _confirmations(link_facts: pl.DataFrame) -> pl.DataFrame:
+    """Give when each pair was last confirmed: `low`, `high`, `seen_at`."""
+    return link_facts.filter("confirmed").select(*_pair("a", "b"), "seen_at").group_by("low", "high").max()
+
+
+def _without_pairs(link_facts: pl.DataFrame, unlinked: pl.DataFrame) -> pl.DataFrame:
+    return (
+        link_facts.with_columns(*_pair("a", "b"))
+        .join(unlinked.select(*_pair("a", "b")), on=["low", "high"], how="anti", maintain_order="left")
+        .drop("low", "high")
+    )
 
 
 @dataclass(frozen=True)
@@ -114,12 +141,16 @@ class Erased:
 
 
 def requests(facts: Facts) -> pl.DataFrame:
-    """Give everything that asks for erasure: `event_id`, `identifier`, `erased_at`, `source`."""
+    """Give everything that asks for erasure: `event_id`, `fact` (its type), `identifier`, `erased_at`, `source`."""
     withdrawals = facts["consent"].filter(~pl.col("granted") & pl.col("means_erasure"))
+    asked = {
+        "erasure": facts["erasure"],
+        "consent": withdrawals.with_columns(pl.col("decided_at").alias("erased_at")),
+    }
     return pl.concat(
         [
-            facts["erasure"].select("event_id", "identifier", "erased_at", "source"),
-            withdrawals.select("event_id", "identifier", pl.col("decided_at").alias("erased_at"), "source"),
+            frame.select("event_id", pl.lit(fact).alias("fact"), "identifier", "erased_at", "source")
+            for fact, frame in asked.items()
         ]
     )
 

@@ -12,7 +12,7 @@ import polars as pl
 from milepost import attributes
 from milepost.attribution import NO_PATHS, count_paths, credit_conversions, find_paths
 from milepost.conversions import Booked, book, grows
-from milepost.erasure import erase, retract, withdrawn
+from milepost.erasure import erase, judge_again, retract, withdrawn
 from milepost.facts import stand
 from milepost.handovers import hand_over, step_of
 from milepost.identity import Identity, find_shared, link_rows, resolve
@@ -102,13 +102,14 @@ def weigh_evidence(standing: Facts, vocabulary: Vocabulary) -> Evidence:
     """Take out what retractions and erasures remove."""
     retracted = retract(standing)
     erased = erase(retracted.facts, retracted.unlinked, vocabulary)
+    left = judge_again(retracted, erased.facts)
     tables = {
-        "retractions": retracted.retractions,
+        "retractions": left.retractions,
         "erasures": erased.erasures,
-        "exposures": erased.facts["exposure"],
-        "campaigns": attributes.campaigns(erased.facts["campaign"]),
+        "exposures": left.facts["exposure"],
+        "campaigns": attributes.campaigns(left.facts["campaign"]),
     }
-    return Evidence(erased.facts, retracted.unlinked, tables, erased.event_ids)
+    return Evidence(left.facts, left.unlinked, tables, erased.event_ids)
 
 
 def identify(evidence: Evidence, vocabulary: Vocabulary) -> Customers:

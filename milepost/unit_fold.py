@@ -122,7 +122,13 @@ def _refused_event_ids(name: str, evidence: Evidence) -> pl.Series:
     """Name the retractions or erasures that were rejected."""
     if name not in ("retraction", "erasure"):
         return pl.Series([], dtype=pl.String)
-    return evidence.tables[f"{name}s"].filter(pl.col("status") == "rejected").get_column("event_id")
+    return _refused_rows(name, evidence).get_column("event_id")
+
+
+def _refused_rows(name: str, evidence: Evidence) -> pl.DataFrame:
+    rejected = evidence.tables[f"{name}s"].filter(pl.col("status") == "rejected")
+    # A withdrawal of consent that asks for erasure is a row of `erasures` too, but stands as a consent.
+    return rejected.filter(pl.col("fact") == "erasure") if name == "erasure" else rejected
 
 
 def _as_rejected(facts: pl.DataFrame, error_class: str, reason: pl.Expr) -> pl.DataFrame:
@@ -154,8 +160,7 @@ def _conflicts(others: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 def _refused(standing: Mapping[str, pl.DataFrame], evidence: Evidence) -> pl.DataFrame:
     parts = [pl.DataFrame(schema=REJECTED)]
     for name in ("retraction", "erasure"):
-        table = evidence.tables[f"{name}s"].filter(pl.col("status") == "rejected")
-        why = table.select("event_id", pl.col("reason").alias("why"))
+        why = _refused_rows(name, evidence).select("event_id", pl.col("reason").alias("why"))
         lost = standing[name].filter("is_new").join(why, on="event_id", maintain_order="left")
         if lost.height:
             reason = pl.format(f"{name} {{}}: {{}}", "event_id", "why")

@@ -38,9 +38,6 @@ def test_retracting_equals_never_having_had(seed: int) -> None:
 @pytest.mark.parametrize("seed", RUNS)
 def test_erasing_equals_never_having_had(seed: int) -> None:
     facts, rules = standing_facts(seed), hostile_rules(seed)
-    for link in facts["identity_link"]:
-        # Whether a confirmed link outweighs a retraction is settled before erasures.
-        link["confirmed"] = False
     unretracted, pairs, _ = retract(facts)
     left, _ = erase(unretracted, pairs, VOCABULARY)
     never_had = {**left, "retraction": facts["retraction"], "erasure": []}

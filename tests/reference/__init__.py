@@ -9,7 +9,7 @@ from schemas.vocabulary import Vocabulary
 from tests.reference.attribution import credit_rows
 from tests.reference.conversions import conversion_rows, mark_bookings, refund
 from tests.reference.erasure import erase
-from tests.reference.facts import Facts, Row, retract, standing
+from tests.reference.facts import Facts, Row, judge_again, retract, standing
 from tests.reference.handovers import handover_rows
 from tests.reference.identity import identify, identity_rows, known, sightings
 from tests.reference.money import money_rows
@@ -27,6 +27,7 @@ def reference_stitch(facts: Facts, vocabulary: Vocabulary, rules: Rules) -> Tabl
     stand = {kind: standing(facts.get(kind, [])) for kind in FACT_TYPES}
     left, retracted_pairs, retractions = retract(stand)
     left, erasures = erase(left, retracted_pairs, vocabulary)
+    left, retracted_pairs, retractions = judge_again(left, retracted_pairs, retractions)
     people, links = left["touchpoint"], left["identity_link"]
 
     identity = identify(sightings(people, links, retracted_pairs, vocabulary), vocabulary)

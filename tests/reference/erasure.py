@@ -13,7 +13,8 @@ def erase(facts: Facts, retracted: set[Pair], vocabulary: Vocabulary) -> tuple[F
     """Give the facts without the erased, and the table `erasures`."""
     rows = []
     applied: list[tuple[datetime, frozenset[str]]] = []
-    for request in facts["erasure"] + [_as_erasure(fact) for fact in facts["consent"] if means_erasure(fact)]:
+    asked = [{**fact, "fact": "erasure"} for fact in facts["erasure"]]
+    for request in asked + [_as_erasure(fact) for fact in facts["consent"] if means_erasure(fact)]:
         found = _who(request, facts, retracted, vocabulary)
         if isinstance(found, str):
             rows.append({**request, "status": "rejected", "reason": found})
@@ -49,7 +50,7 @@ def erase(facts: Facts, retracted: set[Pair], vocabulary: Vocabulary) -> tuple[F
 
 
 def _as_erasure(consent: Row) -> Row:
-    return {**consent, "erased_at": consent["decided_at"]}
+    return {**consent, "erased_at": consent["decided_at"], "fact": "consent"}
 
 
 def _who(request: Row, facts: Facts, retracted: set[Pair], vocabulary: Vocabulary) -> frozenset[str] | str:

@@ -93,6 +93,22 @@ def retract(facts: Facts) -> tuple[Facts, set[Pair], list[Row]]:
     return left, pairs, rows
 
 
+def judge_again(left: Facts, pairs: set[Pair], rows: list[Row]) -> tuple[Facts, set[Pair], list[Row]]:
+    """Apply retractions that a link outweighed which was erased since."""
+    pairs, judged = set(pairs), []
+    for row in rows:
+        pair = frozenset((row["link_a"], row["link_b"]))
+        confirmed = any(
+            link["confirmed"] and pair_of(link) == pair and link["seen_at"] > row["retracted_at"]
+            for link in left["identity_link"]
+        )
+        applies = row["status"] == "outweighed" and not confirmed
+        judged.append({**row, "status": "applied"} if applies else row)
+        pairs |= {pair} if applies else set()
+    links = [link for link in left["identity_link"] if pair_of(link) not in pairs]
+    return {**left, "identity_link": links}, pairs, judged
+
+
 def pair_of(link: Row) -> Pair:
     return frozenset((link["a"], link["b"]))
 
