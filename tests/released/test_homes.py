@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from milepost.cli import app
@@ -30,9 +29,13 @@ def figures(home):
         }
 
 
-@pytest.mark.parametrize("archive", HOMES, ids=[path.name for path in HOMES])
-def test_todays_milepost_goes_on_with_a_released_home(archive, tmp_path):
-    home, project = tmp_path / "home", tmp_path / "shop"
+def test_todays_milepost_goes_on_with_every_released_home(tmp_path):
+    for archive in HOMES:
+        goes_on(archive, tmp_path / archive.name)
+
+
+def goes_on(archive, place):
+    home, project = place / "home", place / "shop"
     milepost("restore", str(archive), "--home", str(home))
     before = figures(home)
     assert len(before["journeys"]) == 4
