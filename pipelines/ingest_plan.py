@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from connectors.bus import Bus
 from connectors.dead_letters import Reject
-from connectors.errors import UnreadableFileError
+from connectors.errors import MappingError, UnreadableFileError
 from connectors.files.discover import FileState, content_hash, find_files, state_of
 from connectors.files.read import read_lookups
 from connectors.keys import HashingKey, Identifiers, load_key
@@ -118,7 +118,10 @@ def make_plan(
         run,
     )
     for name in names:
-        plan.engine(name)
+        try:
+            plan.engine(name)
+        except MappingError as error:
+            raise MappingError(f"source {name}: {error}") from error
     return plan
 
 

@@ -18,6 +18,7 @@ import polars as pl
 
 from schemas.tables import Table, load_tables
 from schemas.vocabulary import Vocabulary, load_vocabulary
+from warehouse.files import remove_stillborn
 from warehouse.views import view_statements
 
 #: The version of the warehouse's shape. A change to it comes with a migration.
@@ -139,6 +140,8 @@ def open_warehouse(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyCon
     Raises `WarehouseVersionError` where a newer Milepost wrote it, `duckdb.IOException` where the file can't be
     opened: another process writes to it, or it is damaged.
     """
+    if not read_only:
+        remove_stillborn(path)
     try:
         connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.SerializationException as error:

@@ -9,6 +9,9 @@ from pathlib import Path
 #: The mark of a file that is being written; one that a killed process left may be deleted.
 DRAFT_MARK = ".draft-"
 
+#: A DuckDB file begins with so many bytes of headers.
+HEADER_BYTES = 3 * 4096
+
 
 def draft_of(target: Path) -> Path:
     """Give a new name beside the target under which to write what will replace it."""
@@ -37,6 +40,15 @@ def remove_drafts(target: Path) -> list[Path]:
     for draft in left:
         draft.unlink(missing_ok=True)
     return left
+
+
+def remove_stillborn(database: Path) -> None:
+    """Delete a database file whose creation a full disk or a kill cut off; it has never held anything.
+
+    DuckDB would neither open it nor make it anew. Call it only where no other process may be creating the file.
+    """
+    if database.exists() and database.stat().st_size < HEADER_BYTES:
+        database.unlink()
 
 
 def write_text(target: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from milepost.attribution import NO_PATHS
 from milepost.facts import working_schema
 from schemas.contracts import FACT_TYPES
 from warehouse.definitions import single_value, without_time_zones
+from warehouse.files import remove_stillborn
 
 UInt64Array = npt.NDArray[np.uint64]
 
@@ -76,7 +77,14 @@ class Store:
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = duckdb.connect(str(path))
+        remove_stillborn(path)
+        try:
+            self.connection = duckdb.connect(str(path))
+        except duckdb.SerializationException as error:
+            raise StoreVersionError(
+                f"The store {path} was written by a newer DuckDB than {duckdb.__version__}: {error}. "
+                "Install the Milepost that wrote it. Nothing was changed."
+            ) from error
         self.connection.execute("SET TimeZone = 'UTC'")
         for statement in _STATEMENTS:
             self.connection.execute(statement)

@@ -22,7 +22,7 @@ from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.progress import Progress
-from pipelines.stitch import AuditWithheldError, FactFile, StitchReport, StitchRequest, run_stitch
+from pipelines.stitch import STORE_FILE, AuditWithheldError, FactFile, StitchReport, StitchRequest, run_stitch
 from pipelines.stitch_publish import record_dead_letters
 from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
@@ -31,6 +31,7 @@ from warehouse.files import write_text
 from warehouse.lock import home_lock
 from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
+from warehouse.store import Store
 
 #: Says which project a home belongs to.
 OWNER_FILE = "project.json"
@@ -79,6 +80,8 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
     with home_lock(home, purpose, now()):
         write_text(home / OWNER_FILE, json.dumps({"project": str(loaded.root)}) + "\n")
         ensure_snapshot(home)
+        # A store of a newer version is refused before anything is put on the bus.
+        Store(home / STORE_FILE).close()
         clear_raw_zone(home, now())
         yield Job(loaded, load_vocabulary(), load_key(home))
 
