@@ -1,8 +1,8 @@
 """`python -m tests.faults.dying WHERE ARGUMENTS` is `milepost ARGUMENTS` that kills itself on the way.
 
-WHERE is a step of the publication (see `pipelines.stitch.run_stitch`; `published` is behind the last) before which it dies, `sync:N`
-(in place of the Nth time that something is brought to the disk), or `count:FILE`: it lives, and writes into the file
-how often something was brought to the disk.
+WHERE is a step of the publication before which it dies (those that `pipelines.stitch.run_stitch` tells of; `published`
+is behind the last), `sync:N` (in place of the Nth time that something is brought to the disk), or `count:FILE`: it
+lives, and writes into the file how often something was brought to the disk.
 """
 
 from __future__ import annotations
