@@ -60,9 +60,13 @@ class FactFile:
 
 
 def facts_on(bus: Bus) -> tuple[FactFile, ...]:
-    """List the files of facts that stand on the bus."""
+    """List the files of facts that stand on the bus.
+
+    A file's size is part of its name: one that a broken source file left short is written again, longer, under its
+    old name once the source can be read to its end.
+    """
     return tuple(
-        FactFile(fact_type, f"{fact_type}.{path.stem}", str(path))
+        FactFile(fact_type, f"{fact_type}.{path.stem}.{path.stat().st_size}", str(path))
         for fact_type in FACT_TYPES
         for path in bus.current_files(fact_type)
     )

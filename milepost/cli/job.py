@@ -22,9 +22,9 @@ from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.progress import Progress
-from pipelines.stitch import STORE_FILE, AuditWithheldError, FactFile, StitchReport, StitchRequest, run_stitch
+from pipelines.stitch import AuditWithheldError, StitchReport, StitchRequest, facts_on, run_stitch
 from pipelines.stitch_publish import record_dead_letters
-from schemas.contracts import FACT_TYPES, frame_schema
+from schemas.contracts import frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.definitions import WORKING_COPY, create_warehouse, open_warehouse
 from warehouse.files import write_text
@@ -124,15 +124,9 @@ def stitch_and_publish(
     Raises:
         AuditWithheldError: the audit withheld the publication; dead letters and report are written.
     """
-    bus = Bus(job.home)
-    files = [
-        FactFile(fact, f"{fact}-{path.stem}", str(path))
-        for fact in FACT_TYPES
-        for path in bus.current_files(fact)
-    ]
     request = StitchRequest(
         home=job.home,
-        files=tuple(files),
+        files=facts_on(Bus(job.home)),
         vocabulary=job.vocabulary,
         rules=job.project.rules,
         rules_hash=rules_hash(job.project, job.vocabulary, job.key.key_id),

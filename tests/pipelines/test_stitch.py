@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from connectors.bus import Bus
 from milepost.rules import Rules
 from pipelines import stitch_rebuild
 from pipelines.stitch import WAREHOUSE_FILE, AuditWithheldError, run_stitch
@@ -134,3 +135,15 @@ def test_a_publication_says_what_it_is(tmp_path: Path) -> None:
     assert row["facts"] == report.publication.facts
     assert json.loads(row["audit"])
     assert as_of == row["published_at"]
+
+
+def test_a_bus_file_that_grew_is_stitched_again(tmp_path: Path) -> None:
+    facts = to_frames(hostile_facts(8, 60))
+    short = {"touchpoint": facts["touchpoint"].head(10)}
+    put(tmp_path, short, 0)
+    stitch_home(tmp_path, Rules())
+    (path,) = Bus(tmp_path).current_files("touchpoint")
+    Bus(tmp_path).write("touchpoint", path.stem, facts["touchpoint"])
+    report = stitch_home(tmp_path, Rules())
+    assert report.reasons == ("records were mapped anew",)
+    assert_published(tmp_path, expected_tables({**to_frames({}), "touchpoint": facts["touchpoint"]}, Rules()))
