@@ -81,11 +81,7 @@ def stand(facts: pl.DataFrame) -> Standing:
     repeated_mask = facts.get_column("event_id").is_duplicated()
     if not repeated_mask.any():
         return Standing(facts, facts.clear().with_columns(pl.lit(None, pl.String).alias("fate")))
-    ordered = (
-        facts.with_row_index("_row")
-        .filter(repeated_mask)
-        .sort("event_id", "revision", "received_at", descending=[False, True, False], maintain_order=True)
-    )
+    ordered = _in_order(facts.with_row_index("_row").filter(repeated_mask))
     differing = _differing_event_ids(ordered)
     if len(differing):
         ordered = _order_differing(ordered, differing)
@@ -106,6 +102,16 @@ def stand(facts: pl.DataFrame) -> Standing:
     return Standing(facts.filter(keep), others.drop("_row", "_canonical", "_stands"))
 
 
+def _in_order(facts: pl.DataFrame, *canonical: str) -> pl.DataFrame:
+    """Order the facts of an event_id, the one that stands first.
+
+    Skew-corrected times of one delivery may differ where nothing else does: the earliest stands.
+    """
+    last = ["occurred_at"] if "occurred_at" in facts.columns else []
+    keys = ["event_id", "revision", "received_at", *canonical, *last]
+    return facts.sort(keys, descending=[key == "revision" for key in keys], maintain_order=True)
+
+
 def _order_differing(ordered: pl.DataFrame, differing: pl.Series) -> pl.DataFrame:
     """Order the facts of differing event_ids by their canonical bytes too."""
     is_differing = pl.col("event_id").is_in(differing.implode())
@@ -113,5 +119,5 @@ def _order_differing(ordered: pl.DataFrame, differing: pl.Series) -> pl.DataFram
     disputed = ordered.filter(is_differing)
     disputed = disputed.with_columns(
         canonical_json(disputed.drop("_row")).alias("_canonical"),
-    ).sort("event_id", "revision", "received_at", "_canonical", descending=[False, True, False, False])
-    return pl.concat([agreeing, disputed])
+    )
+    return pl.concat([agreeing, _in_order(disputed, "_canonical")])

@@ -41,6 +41,9 @@ _NAMING = {
     "retraction": {"target_event_id": "fact/", "link_a": "", "link_b": ""},
 }
 
+#: Columns of facts that name the two ends of a link.
+_PAIRS = {"identity_link": ("a", "b"), "retraction": ("link_a", "link_b")}
+
 
 @numba.njit(cache=True)
 def _fnv(data: npt.NDArray[np.uint8], offsets: Int64Array, seed: np.uint64) -> UInt64Array:
@@ -102,15 +105,30 @@ def _named(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> list[tuple
         if not len(rows):
             continue
         texts = texts.gather(rows)
-        if prefix == "":
+        # A profile names nobody else, and an account's name may look like a blocked identifier.
+        if prefix == "" and name != "profile":
             usable = ~is_blocked(texts, vocabulary)
             rows, texts = rows.filter(usable), texts.filter(usable)
         parts.append((rows.cast(pl.Int32).to_numpy(), node_hash(texts, prefix)))
     return parts
 
 
+def _blocked_pairs(
+    frame: pl.DataFrame, a: str, b: str, vocabulary: Vocabulary
+) -> tuple[Int32Array, UInt64Array]:
+    """Name pairs of identifiers that are both blocked: their link is one row all the same."""
+    pairs = frame.select(
+        pl.min_horizontal(a, b).alias("low"), pl.max_horizontal(a, b).alias("high"), pl.col(a, b)
+    ).with_row_index("row")
+    pairs = pairs.filter(pl.col(a).is_not_null() & pl.col(b).is_not_null())
+    for end in ("low", "high"):
+        pairs = pairs.filter(is_blocked(pairs.get_column(end), vocabulary))
+    names = pairs.select(pl.concat_str("low", "high", separator=" ")).to_series()
+    return pairs.get_column("row").cast(pl.Int32).to_numpy(), node_hash(names, "blocked/")
+
+
 def find_nodes(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> Nodes:
-    """Find what facts of a type name; blocked identifiers connect nothing.
+    """Find what facts of a type name; a blocked identifier connects nothing by itself.
 
     Args:
         frame: facts with the columns of their contract.
@@ -129,6 +147,8 @@ def find_nodes(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> Nodes:
             usable = ~texts.is_in(blocked.implode())
             rows, texts = rows[usable.to_numpy()], texts.filter(usable)
         parts.append((rows, node_hash(texts)))
+    if name in _PAIRS:
+        parts.append(_blocked_pairs(frame, *_PAIRS[name], vocabulary))
     keys = node_hash(frame.get_column("event_id"), "fact/")
     if not parts:
         return Nodes(keys, np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.uint64))

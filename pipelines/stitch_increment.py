@@ -205,8 +205,10 @@ class _Across:
         """Give the campaign-days whose touches or spend differ: `campaign_id`, `day`."""
         parts = []
         for one, other in ((old, new), (new, old)):
-            parts.append(_campaign_touches(one).join(_campaign_touches(other), on="event_id", how="anti"))
-            same = ["event_id", "campaign_id", "day", "amount_micros", "currency"]
+            # A revision may move a touch or a spend elsewhere, so the ids alone do not say that nothing changed.
+            touched = ["event_id", "campaign_id", "day", "kind"]
+            parts.append(_campaign_touches(one).join(_campaign_touches(other), on=touched, how="anti"))
+            same = ["event_id", "campaign_id", "channel", "day", "amount_micros", "currency", "source"]
             parts.append(one.spend.join(other.spend, on=same, how="anti", nulls_equal=True))
         days = pl.concat([part.select("campaign_id", "day") for part in parts])
         return days.filter(pl.col("campaign_id").is_not_null()).unique()
@@ -351,7 +353,7 @@ class _Across:
 
 def _campaign_touches(fold: UnitFold) -> pl.DataFrame:
     return fold.folded.timeline.filter(pl.col("campaign_id").is_not_null()).select(
-        "event_id", "campaign_id", pl.col("occurred_at").dt.date().alias("day")
+        "event_id", "campaign_id", pl.col("occurred_at").dt.date().alias("day"), "kind"
     )
 
 
