@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import polars as pl
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
 from connectors.dead_letters import Place, Reject, dead_letters
 from connectors.keys import HashingKey, load_key
-from connectors.registry import append_entries
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
 from milepost.cli.retention import clear_raw_zone
@@ -22,7 +21,7 @@ from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.progress import Progress
-from pipelines.stitch import AuditWithheldError, StitchReport, StitchRequest, facts_on, run_stitch
+from pipelines.stitch import STORE_FILE, AuditWithheldError, StitchReport, StitchRequest, facts_on, run_stitch
 from pipelines.stitch_publish import record_dead_letters
 from schemas.contracts import frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
@@ -150,28 +149,6 @@ def stitch_and_publish(
     if withheld is not None:
         raise withheld
     return Outcome(stitched, fates, report)
-
-
-def ask_again(job: Job, source: str | None) -> int:
-    """Have the next ingest read the files once more that have open dead letters; gives how many.
-
-    Args:
-        job: the project and its home.
-        source: only files of this source; all unless given.
-
-    Raises:
-        ProjectError: there is no such source.
-    """
-    if source is not None:
-        job.project.source(source)
-    bus = Bus(job.home)
-    again = [
-        replace(entry, status="partial", error="a replay was asked for")
-        for entry in bus.registry().standing.values()
-        if entry.files.get(DEAD_LETTERS) and (source is None or entry.source == source)
-    ]
-    append_entries(bus.folder, again)
-    return len(again)
 
 
 def records_of(report: IngestReport, project: Project) -> Fates:
