@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from schemas.contracts import UNRECOGNISED
 from schemas.vocabulary import Kind, Vocabulary
 
 #: The stage code of kinds that have none: it sorts last.
@@ -23,7 +24,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Words:
     """Enum types of the words, and per kind code what the rules ask of a kind.
 
-    A code is the place of a word in the vocabulary. Stage codes are 0 to 5, `NO_STAGE` for none.
+    A code is the place of a word in the vocabulary. The last one is for a word that the vocabulary no longer has:
+    such facts can be read, and the row-level expectations set them aside. Stage codes are 0 to 5, `NO_STAGE` for none.
     """
 
     vocabulary: Vocabulary
@@ -51,7 +53,7 @@ class Words:
 
 
 def _flags(vocabulary: Vocabulary, test: Callable[[Kind], bool]) -> BoolArray:
-    return np.array([test(kind) for kind in vocabulary.kinds.values()], dtype=np.bool_)
+    return np.array([*(test(kind) for kind in vocabulary.kinds.values()), False], dtype=np.bool_)
 
 
 def build_words(vocabulary: Vocabulary) -> Words:
@@ -59,13 +61,14 @@ def build_words(vocabulary: Vocabulary) -> Words:
     rank = vocabulary.stage_rank
     return Words(
         vocabulary=vocabulary,
-        kind=pl.Enum(list(vocabulary.kinds)),
-        channel=pl.Enum([*vocabulary.channels, "(none)"]),
-        team=pl.Enum(list(vocabulary.teams)),
-        reach=pl.Enum(list(vocabulary.reaches)),
+        kind=pl.Enum([*vocabulary.kinds, UNRECOGNISED]),
+        channel=pl.Enum([*vocabulary.channels, "(none)", UNRECOGNISED]),
+        team=pl.Enum([*vocabulary.teams, UNRECOGNISED]),
+        reach=pl.Enum([*vocabulary.reaches, UNRECOGNISED]),
         stage=pl.Enum(list(vocabulary.stages)),
         stage_of_kind=np.array(
-            [NO_STAGE if kind.stage is None else rank[kind.stage] for kind in vocabulary.kinds.values()],
+            [NO_STAGE if kind.stage is None else rank[kind.stage] for kind in vocabulary.kinds.values()]
+            + [NO_STAGE],
             dtype=np.int8,
         ),
         links_only=_flags(vocabulary, lambda kind: kind.links_only),

@@ -47,6 +47,15 @@ BATCHES: dict[str, list[Facts]] = {
         {"touchpoint": [visit(0, kind="identify", revision=1)]},
     ],
     "a spend has another channel": [TWO_CAMPAIGNS, {"spend": [spend(0, channel="email", revision=1)]}],
+    "words that the vocabulary no longer has": [
+        TWO_CAMPAIGNS,
+        {
+            "touchpoint": [
+                {**visit(number), column: "unrecognised"}
+                for number, column in enumerate(("kind", "channel", "team", "reach"), start=4)
+            ]
+        },
+    ],
     "a blocked link is said again, earlier": [
         {"identity_link": [link(0, "cookie:null", "user:unknown", hours=1)]},
         {"identity_link": [link(1, "user:unknown", "cookie:null", hours=0)]},
