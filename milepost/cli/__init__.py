@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from milepost import __version__
 from milepost.cli import dead_letters, schema
 from milepost.cli.backup import backup, restore
+from milepost.cli.console import out
 from milepost.cli.doctor import doctor
 from milepost.cli.erase import erase
 from milepost.cli.errors import DEBUG_VARIABLE, explain
@@ -34,6 +36,23 @@ app = typer.Typer(
     help="Customer journeys from touchpoints: files in, audited six-stage journeys out.",
     epilog="Exit codes: " + "  ".join(f"[b]{int(code)}[/b] {meaning}" for code, meaning in MEANINGS.items()),
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"milepost {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+
 
 #: Panel → its commands, each with examples; the order is that of `milepost --help`.
 COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -36,5 +37,12 @@ def plain_table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; times and decimals become text."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Print one JSON document; times, which are UTC, and decimals become text."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_text) + "\n")
+
+
+def _text(value: object) -> str:
+    # DuckDB gives times without their zone, Polars with it: programs are to see one form.
+    if isinstance(value, datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return str(value)

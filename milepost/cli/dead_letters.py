@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from milepost.cli.console import out, plain_table, print_json
+from milepost.cli.console import err, out, plain_table, print_json
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
 
-app = typer.Typer(no_args_is_help=True, help="List, show and replay what was rejected.")
+app = typer.Typer(no_args_is_help=True, help="List, show, replay and dismiss what was rejected.")
 
 SourceOption = Annotated[str | None, typer.Option("--source", help="Only those of this source.")]
 STATUSES = ("open", "replayed", "dismissed")
@@ -53,7 +53,7 @@ def list_letters(
         fault = (letter["source"], letter["step"], letter["error_class"])
         counts[fault] = counts.get(fault, 0) + 1
     table = plain_table(
-        f"{len(letters):,} dead letters", "source", "step", "fault", "how many", right=("how many",)
+        f"Dead letters: {len(letters):,}", "source", "step", "fault", "how many", right=("how many",)
     )
     for fault, count in sorted(counts.items()):
         table.add_row(*fault, f"{count:,}")
@@ -62,6 +62,11 @@ def list_letters(
         out.print(f"[b]{letter['dead_letter_id'][:12]}[/b]  {escape(letter['reason'])}", soft_wrap=True)
     if len(letters) > show:
         out.print(f"… and {len(letters) - show:,} more; --show {len(letters)} lists them.")
+    if any(letter["status"] == "open" for letter in letters):
+        out.print(
+            "\n`milepost dead-letters show ID --payload` prints the input. Correct the mapping and run again; "
+            "after any other fix, `milepost dead-letters replay`."
+        )
 
 
 @app.command(epilog="Example:\n\n  milepost dead-letters show 3f9a01")
@@ -77,15 +82,7 @@ def show(
 ) -> None:
     """Show one dead letter; its input only if asked for, since it may hold personal data."""
     folder = home_folder(home)
-    found = [letter for letter in _letters(folder) if letter["dead_letter_id"].startswith(dead_letter_id)]
-    if len(found) != 1:
-        what = "no dead letter begins" if not found else f"{len(found)} dead letters begin"
-        raise CommandError(
-            f"{what} with {dead_letter_id}",
-            remedy="`milepost dead-letters list` has the ids",
-            code=ExitCode.USAGE,
-        )
-    letter = dict(found[0])
+    letter = _find(folder, dead_letter_id)
     if payload:
         letter["payload"] = _payload(folder, letter["dead_letter_id"])
     if as_json:
@@ -106,14 +103,72 @@ def replay(
 
     A run does so by itself where a mapping has changed; this is for a lookup, a file or a setting that was mended.
     """
-    from milepost.cli.job import ask_again, open_job
+    from milepost.cli.job import open_job
+    from milepost.cli.replay import ask_again
     from milepost.cli.run import run_project
 
     folder = home_folder(home)
     with open_job(project, folder, "replay") as job:
-        files = ask_again(job, source)
-    out.print(f"{files:,} files are read once more.")
+        again, gone = ask_again(job, source)
+    # To standard error: with --json, standard output is one document.
+    err.print(f"Files read once more: {again:,}.")
+    for path in gone:
+        err.print(
+            f"[yellow]{escape(path)}[/yellow] is gone or has changed since. What a changed file holds now is ingested "
+            "like any other; `milepost dead-letters dismiss` closes what was rejected of the old one.",
+            soft_wrap=True,
+        )
     run_project(project, folder, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n  milepost dead-letters dismiss 3f9a01\n\n  milepost dead-letters dismiss --source shop"
+)
+def dismiss(
+    dead_letter_id: Annotated[
+        str | None, typer.Argument(help="The id, or as much of its beginning as tells it apart.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="All open ones of this source.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close dead letters that need nothing more, such as those of a file that was mended or taken away.
+
+    They stay in `journey.dead_letters` with the status `dismissed`.
+    """
+    from milepost.cli.replay import dismiss_letters
+    from milepost.clock import now
+    from warehouse.lock import home_lock
+
+    if (dead_letter_id is None) == (source is None):
+        raise typer.BadParameter(
+            "name either one dead letter or a source", param_hint="DEAD_LETTER_ID, --source"
+        )
+    folder = home_folder(home)
+    with home_lock(folder, "dismissal", now()):
+        letters = _letters(folder) if dead_letter_id is None else [_find(folder, dead_letter_id)]
+        closed = [
+            letter["dead_letter_id"]
+            for letter in letters
+            if letter["status"] == "open" and source in (None, letter["source"])
+        ]
+        dismiss_letters(folder, closed)
+    if as_json:
+        print_json({"dismissed": closed})
+    else:
+        out.print(f"Dismissed: {len(closed):,}.")
+
+
+def _find(home: Any, beginning: str) -> dict[str, Any]:
+    found = [letter for letter in _letters(home) if letter["dead_letter_id"].startswith(beginning)]
+    if len(found) != 1:
+        what = "no dead letter begins" if not found else f"{len(found)} dead letters begin"
+        raise CommandError(
+            f"{what} with {beginning}",
+            remedy="`milepost dead-letters list` has the ids",
+            code=ExitCode.USAGE,
+        )
+    return dict(found[0])
 
 
 def _letters(home: Any) -> list[dict[str, Any]]:

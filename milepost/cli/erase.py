@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -140,8 +142,18 @@ def _clear_raw_zone(job: Job, names: set[str]) -> list[dict[str, Any]]:
         path.unlink()
     return [
         {"place": "dead letters", "what": f"gone: {letters:,} payloads; their reasons hold no personal data"},
-        {"place": "raw zone", "what": f"gone: {len(files):,} files"},
+        {"place": "raw zone", "what": f"gone: {len(files):,} files; {_rest(job.home)}"},
     ]
+
+
+def _rest(home: Path) -> str:
+    """Say by when retention clears what may name the person in words that nobody typed."""
+    from milepost.cli.retention import RAW_DAYS, oldest_payload
+    from milepost.clock import now
+
+    if oldest_payload(home) is None:
+        return "nothing else is in it"
+    return f"rejected inputs that name the person otherwise are cleared by {now() + timedelta(days=RAW_DAYS):%Y-%m-%d}"
 
 
 def _left(sources: list[str]) -> list[dict[str, Any]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
+from connectors.ids import ID_DIGITS
 from milepost.cli.console import err, out, print_json
+from milepost.cli.errors import CommandError
+from milepost.cli.exit_codes import ExitCode
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
 
 if TYPE_CHECKING:
@@ -18,6 +23,16 @@ if TYPE_CHECKING:
 
 #: What facts name as their source that somebody stated here.
 MANUAL = "manual"
+
+#: What a link or a retraction is that does what it was stated for.
+DONE = ("joined", "applied")
+#: Status → what it means, where the tables give no reason.
+MEANINGS = {
+    "waiting": "no fact has this event_id; the retraction will apply if one arrives",
+    "outweighed": "a later confirmed link of the two stands",
+}
+
+_EVENT_ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show which rows would change, and change nothing.")
@@ -77,7 +92,14 @@ def retract(
     as_json: JsonOption = False,
 ) -> None:
     """Take a fact back, with the links it carried. The tables become those of a run without it."""
-    columns = {"target_event_id": event_id.strip(), "reason": reason}
+    event_id = event_id.strip().lower()
+    if not _EVENT_ID.fullmatch(event_id):
+        raise CommandError(
+            f"{event_id!r} is no event_id: that is {ID_DIGITS} hexadecimal digits",
+            remedy="`milepost journey IDENTIFIER --json` and journey.touchpoints have them",
+            code=ExitCode.USAGE,
+        )
+    columns = {"target_event_id": event_id, "reason": reason}
     with_names(Statement("retraction", columns, project, home_folder(home), dry_run, as_json))
 
 
@@ -98,10 +120,43 @@ def with_names(statement: Statement, **names: str) -> None:
         put_fact(job, statement.fact, facts)
         with err.status("stitching"):
             outcome = stitch_and_publish(job)
+        status, reason = what_became(job.home, statement.fact, facts)
     if statement.as_json:
-        print_json({"event_id": facts["event_id"][0], "fact": statement.fact, "fates": outcome.fates})
-    else:
-        out.print(f"Stated as {statement.fact} {facts['event_id'][0]}, and published.")
+        stated = {
+            "event_id": facts["event_id"][0],
+            "fact": statement.fact,
+            "status": status,
+            "reason": reason,
+        }
+        print_json({**stated, "fates": outcome.fates})
+        return
+    out.print(f"Stated as {statement.fact} {facts['event_id'][0]}, and published.")
+    if status not in DONE:
+        meaning = MEANINGS.get(status or "", "nothing was changed by it")
+        out.print(
+            f"[yellow]It is {status or 'not used'}[/yellow]: {escape(reason or meaning)}.", soft_wrap=True
+        )
+
+
+def what_became(home: Path, fact: str, facts: pl.DataFrame) -> tuple[str | None, str | None]:
+    """Give status and reason of a stated link or retraction in the published tables; None where it is in none."""
+    from milepost.cli.warehouse import open_warehouse
+
+    said = facts.row(0, named=True)
+    with open_warehouse(home) as warehouse:
+        if fact == "identity_link":
+            rows = warehouse.rows(
+                "SELECT status, reason FROM journey.identity_links WHERE (a, b) IN ((?, ?), (?, ?))",
+                *(said["a"], said["b"], said["b"], said["a"]),
+            )
+        else:
+            # The reason of one that is not rejected is what its author said.
+            rows = warehouse.rows(
+                "SELECT status, CASE WHEN status = 'rejected' THEN reason END AS reason "
+                "FROM journey.retractions WHERE event_id = ?",
+                said["event_id"],
+            )
+    return (rows[0]["status"], rows[0]["reason"]) if rows else (None, None)
 
 
 def make_fact(job: Job, statement: Statement, names: dict[str, str]) -> pl.DataFrame:

@@ -19,7 +19,8 @@ HomeOption = Annotated[
 ProjectOption = Annotated[
     Path | None,
     typer.Option(
-        "--project", help="milepost.yaml, or the folder that holds it; the present folder unless given."
+        "--project",
+        help="milepost.yaml, or the folder that holds it; unless given, the present folder's, else the home's own.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -118,7 +118,9 @@ def print_changes(changes: list[RowChange], console: Console) -> None:
 def _line(change: RowChange) -> str:
     key = ", ".join(str(value) for value in change.key.values())
     if change.change != "changed":
-        return f"{change.change} {key}"
+        # A retraction may be waiting, a link be refused: the status says what comes of it.
+        status = change.columns.get("status", (None, None))[1]
+        return f"{change.change} {key}{f', {status}' if status else ''}"
     parts = [f"{name}: {before} → {after}" for name, (before, after) in list(change.columns.items())[:4]]
     more = "" if len(change.columns) <= 4 else f", and {len(change.columns) - 4} more columns"
     return f"changed {key}: {'; '.join(parts)}{more}"

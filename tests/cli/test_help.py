@@ -44,3 +44,9 @@ def test_help_is_there_at_once():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_version_is_told():
+    from milepost import __version__
+
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"milepost {__version__}\n"

@@ -152,6 +152,36 @@ def test_a_corrected_mapping_replays_what_was_rejected(place):
     assert answer(place, "dead-letters", "list") == []
 
 
+def test_a_replay_of_a_file_that_was_mended_says_what_is_left_and_dismissing_closes_it(place):
+    data = place / "shop" / "data" / "late.csv"
+    head = (place / "shop" / "data" / "shop_2026.csv").read_text().partition("\n")[0]
+    data.write_text(f"{head}\n31,2026-05-03 10:00:00,no such thing,c-131,,,,,\n")
+    assert milepost(place, "run").exit_code == 0
+    [letter] = answer(place, "dead-letters", "list")
+    assert letter["received_at"].endswith("+00:00")
+    data.write_text(f"{head}\n31,2026-05-03 10:00:00,visit,c-131,,,,,\n")
+    replayed = milepost(place, "dead-letters", "replay", "--json")
+    assert json.loads(replayed.stdout)["warehouse"]
+    assert "data/late.csv is gone or has changed" in replayed.stderr
+    assert answer(place, "journey", "cookie:c-131")["touches"]
+    assert answer(place, "status")["files_not_read_to_their_end"] == []
+    home = ["--home", str(place / "home"), "--json"]
+    closed = CliRunner().invoke(app, ["dead-letters", "dismiss", letter["dead_letter_id"][:8], *home])
+    assert json.loads(closed.stdout) == {"dismissed": [letter["dead_letter_id"]]}
+    assert answer(place, "dead-letters", "list") == []
+    assert answer(place, "status")["open_dead_letters"] == {}
+
+
+def test_dismissing_asks_for_one_letter_or_a_source(place):
+    assert CliRunner().invoke(app, ["dead-letters", "dismiss"]).exit_code == ExitCode.USAGE
+
+
+def test_a_retraction_of_nothing_says_that_it_waits(place, monkeypatch, capsys):
+    assert "waiting" in milepost(place, "retract", "0" * 32).stdout
+    assert code_of(monkeypatch, capsys, place, "retract", "visit-21") == ExitCode.USAGE
+    assert "32 hexadecimal digits" in capsys.readouterr().err
+
+
 def test_a_second_project_is_not_mixed_into_a_home(place, monkeypatch, capsys):
     other = place / "other"
     shutil.copytree(place / "shop", other / "shop", dirs_exist_ok=True)
