@@ -81,6 +81,8 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
         ensure_snapshot(home)
         # A store of a newer version is refused before anything is put on the bus.
         Store(home / STORE_FILE).close()
+        # It holds the hashed links of erased people, and stays closed where the home is opened to readers.
+        (home / STORE_FILE).chmod(0o600)
         clear_raw_zone(home, now())
         yield Job(loaded, load_vocabulary(), load_key(home))
 

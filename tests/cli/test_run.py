@@ -172,6 +172,14 @@ def test_a_replay_of_a_file_that_was_mended_says_what_is_left_and_dismissing_clo
     assert answer(place, "status")["open_dead_letters"] == {}
 
 
+def test_the_store_stays_closed_where_the_home_is_opened_to_readers(place):
+    modes = {
+        name: (place / "home" / name).stat().st_mode & 0o077
+        for name in ("store.duckdb", "hashing.key", "bus")
+    }
+    assert modes == dict.fromkeys(modes, 0)
+
+
 def test_dismissing_asks_for_one_letter_or_a_source(place):
     assert CliRunner().invoke(app, ["dead-letters", "dismiss"]).exit_code == ExitCode.USAGE
 
