@@ -43,7 +43,7 @@ from pipelines.stitch_rebuild import (
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import AuditResult
-from warehouse.definitions import create_warehouse, open_warehouse
+from warehouse.definitions import BULK_SETTINGS, create_warehouse, open_warehouse
 from warehouse.store import Store
 
 STORE_FILE = "store.duckdb"
@@ -245,6 +245,8 @@ def _publish(
     store = Store(request.home / STORE_FILE)
     warehouse = open_warehouse(request.home / WAREHOUSE_FILE)
     try:
+        for setting in BULK_SETTINGS:
+            warehouse.execute(setting)
         with _transaction(warehouse):
             step("warehouse")
             fill_warehouse(settings, warehouse, rebuild=rebuild)

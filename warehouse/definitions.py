@@ -38,6 +38,10 @@ DUCKDB_TYPES = {
 }
 
 
+#: For connections that write much: rows need no order, and what does not fit goes to the disk.
+BULK_SETTINGS = ("SET preserve_insertion_order = false", "SET memory_limit = '1500MB'")
+
+
 class WarehouseVersionError(RuntimeError):
     """A warehouse file has another version than this Milepost writes."""
 

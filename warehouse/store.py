@@ -17,7 +17,7 @@ import polars as pl
 from milepost.attribution import NO_PATHS
 from milepost.facts import working_schema
 from schemas.contracts import FACT_TYPES
-from warehouse.definitions import single_value, without_time_zones
+from warehouse.definitions import BULK_SETTINGS, single_value, without_time_zones
 from warehouse.files import remove_stillborn
 
 UInt64Array = npt.NDArray[np.uint64]
@@ -86,6 +86,8 @@ class Store:
                 "Install the Milepost that wrote it. Nothing was changed."
             ) from error
         self.connection.execute("SET TimeZone = 'UTC'")
+        for setting in BULK_SETTINGS:
+            self.connection.execute(setting)
         for statement in _STATEMENTS:
             self.connection.execute(statement)
         version = int(self.state("version") or STORE_VERSION)
