@@ -20,7 +20,9 @@ SNAPSHOT = "warehouse.duckdb"
 _STATE = """
     SELECT concat_ws(' ',
         (SELECT max(version) || ' ' || max(definitions) FROM journey.warehouse_version),
-        (SELECT publication_id FROM journey.publications ORDER BY published_at DESC, publication_id DESC LIMIT 1)
+        (SELECT publication_id FROM journey.publications ORDER BY published_at DESC, publication_id DESC LIMIT 1),
+        -- Dead letters are written outside of publications, and show in the snapshot all the same.
+        (SELECT count(*) || ' ' || count(*) FILTER (status = 'open') FROM journey.dead_letters)
     )
 """
 

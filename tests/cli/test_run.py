@@ -158,6 +158,7 @@ def test_a_replay_of_a_file_that_was_mended_says_what_is_left_and_dismissing_clo
     data.write_text(f"{head}\n31,2026-05-03 10:00:00,no such thing,c-131,,,,,\n")
     assert milepost(place, "run").exit_code == 0
     [letter] = answer(place, "dead-letters", "list")
+    assert answer(place, "status")["open_dead_letters"] == {"shop": 1}
     assert letter["received_at"].endswith("+00:00")
     data.write_text(f"{head}\n31,2026-05-03 10:00:00,visit,c-131,,,,,\n")
     replayed = milepost(place, "dead-letters", "replay", "--json")
