@@ -1,7 +1,7 @@
 """Publication: the staged rows into store and warehouse, so that a crash anywhere costs a repeat and nothing else.
 
-The order is: the warehouse's transaction is filled and audited, and stays open; the store changes in one transaction,
-with a note that a publication is under way; the warehouse's transaction is committed; the note is taken away. A run
+The order is: the warehouse's transaction is filled and audited, and stays open; the store changes, with a note that a
+publication is under way; the warehouse's transaction is committed; the note is taken away. A run
 that finds the note rebuilds, so store and warehouse agree again.
 """
 
@@ -88,33 +88,50 @@ def stage_channel_credits(settings: StitchSettings) -> None:
 def fill_store(
     settings: StitchSettings, store: Store, publication: Publication, files: list[str], *, rebuild: bool
 ) -> None:
-    """Change the store to what is staged, with a note of the publication under way, in one transaction."""
-    staging = settings.staging
-    with store.transaction():
-        if rebuild:
+    """Change the store to what is staged, with a note of the publication under way.
+
+    A rebuild takes a transaction for each part, to bound memory: the note comes first, so that a crash on the way
+    rebuilds again. Otherwise everything is one transaction.
+    """
+    if rebuild:
+        with store.transaction():
+            store.set_state("publishing", publication.publication_id)
             store.clear()
         for name in FACT_TYPES:
-            for path in staging.files("gone_facts"):
-                if path.name == name:
-                    store.delete_facts(name, pl.read_ipc(path).get_column("event_id"))
-            for path in staging.files("facts", name):
-                store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
-        if staging.files("merged"):
-            store.relabel(
-                np.load(staging.path("merged", "old.npy")), np.load(staging.path("merged", "new.npy"))
-            )
-        if staging.files("named"):
-            store.insert_nodes(
-                np.load(staging.path("named", "nodes.npy")), np.load(staging.path("named", "units.npy"))
-            )
-        counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
-        summed = counts.group_by("currency", "path").agg(
-            pl.col("conversions").sum(), pl.col("amount_micros").sum()
-        )
-        store.set_path_counts(summed.filter(pl.col("conversions") != 0))
+            for path in settings.staging.files("facts", name):
+                with store.transaction():
+                    store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
+    with store.transaction():
+        store.set_state("publishing", publication.publication_id)
+        if not rebuild:
+            _change_facts(settings.staging, store)
+        _change_rest(settings.staging, store)
         store.add_stitched_files(files)
         store.set_state("rules_hash", publication.rules_hash)
-        store.set_state("publishing", publication.publication_id)
+
+
+def _change_facts(staging: Staging, store: Store) -> None:
+    """Take facts out that no longer stand as they did, and put those in that stand anew."""
+    for path in staging.files("gone_facts"):
+        store.delete_facts(path.name, pl.read_ipc(path).get_column("event_id"))
+    for name in FACT_TYPES:
+        for path in staging.files("facts", name):
+            store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
+
+
+def _change_rest(staging: Staging, store: Store) -> None:
+    """Merge units, add nodes, and replace the counts of paths."""
+    if staging.files("merged"):
+        store.relabel(np.load(staging.path("merged", "old.npy")), np.load(staging.path("merged", "new.npy")))
+    if staging.files("named"):
+        store.insert_nodes(
+            np.load(staging.path("named", "nodes.npy")), np.load(staging.path("named", "units.npy"))
+        )
+    counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
+    summed = counts.group_by("currency", "path").agg(
+        pl.col("conversions").sum(), pl.col("amount_micros").sum()
+    )
+    store.set_path_counts(summed.filter(pl.col("conversions") != 0))
 
 
 def fill_warehouse(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection, *, rebuild: bool) -> None:
