@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import phonenumbers
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from milepost.rules import Rules
+from milepost.rules import Rules, known_zone
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 
@@ -94,11 +93,7 @@ class Source(_Strict):
     @field_validator("zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from error
-        return value
+        return known_zone(value)
 
     @field_validator("lookups")
     @classmethod

@@ -27,6 +27,15 @@ PER_CONVERSION_MODELS = (
 PATH_MODELS = ("markov", "shapley")
 
 
+def known_zone(name: str) -> str:
+    """Give a time zone's name back; raises ValueError with the remedy where there is no such zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; use a name such as Europe/Berlin") from error
+    return name
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,11 +55,7 @@ class ServiceLevel(_Frozen):
     @field_validator("zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from error
-        return value
+        return known_zone(value)
 
     @field_validator("days")
     @classmethod

@@ -74,14 +74,16 @@ def audit(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection) -> Aud
     return judge(combine_violations(counted), sorted({*planned, *planned_whole_laws()}))
 
 
+def _summed_path_counts(staging: Staging) -> pl.DataFrame:
+    """Sum the parts' counts of paths."""
+    counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
+    return counts.group_by("currency", "path").agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
+
+
 def stage_channel_credits(settings: StitchSettings) -> None:
     """Sum the shards' counts of paths, and stage the credits of channels that follow."""
     staging = settings.staging
-    counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
-    summed = counts.group_by("currency", "path").agg(
-        pl.col("conversions").sum(), pl.col("amount_micros").sum()
-    )
-    credited = shaped("channel_credits", channel_credits(summed, settings.rules))
+    credited = shaped("channel_credits", channel_credits(_summed_path_counts(staging), settings.rules))
     staging.write_whole(credited, "tables", "channel_credits", "all")
 
 
@@ -127,11 +129,7 @@ def _change_rest(staging: Staging, store: Store) -> None:
         store.insert_nodes(
             np.load(staging.path("named", "nodes.npy")), np.load(staging.path("named", "units.npy"))
         )
-    counts = staging.read("path_counts", schema=pl.Schema(PATH_COUNTS))
-    summed = counts.group_by("currency", "path").agg(
-        pl.col("conversions").sum(), pl.col("amount_micros").sum()
-    )
-    store.set_path_counts(summed.filter(pl.col("conversions") != 0))
+    store.set_path_counts(_summed_path_counts(staging).filter(pl.col("conversions") != 0))
 
 
 def fill_warehouse(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection, *, rebuild: bool) -> None:

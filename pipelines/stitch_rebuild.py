@@ -23,7 +23,7 @@ from milepost.spend import share_spend, spend_table
 from milepost.stitch import ledger_part, shaped
 from milepost.unit_fold import UnitFold, fold_units
 from milepost.units import Nodes, UnitFinder, find_nodes
-from milepost.words import build_words
+from milepost.words import words_of
 from pipelines.progress import report
 from pipelines.staging import Staging, read_frames
 from schemas.contracts import FACT_TYPES
@@ -57,7 +57,7 @@ class Spill:
 
 def staged_schema(fact_type: str, vocabulary: Vocabulary) -> pl.Schema:
     """Give the columns of staged facts: those of the contract, words as Enums where that is cheaper, and marks."""
-    words = build_words(vocabulary)
+    words = words_of(vocabulary)
     enums = {"kind": words.kind, "channel": words.channel, "team": words.team, "reach": words.reach}
     columns = {name: enums.get(name, kind) for name, kind in working_schema(fact_type).items()}
     return pl.Schema({**columns, **MARKS})
