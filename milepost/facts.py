@@ -78,7 +78,7 @@ def stand(facts: pl.DataFrame) -> Standing:
     Returns:
         The standing facts in the order of the input, and the others with their fate.
     """
-    repeated_mask = facts.get_column("event_id").is_duplicated()
+    repeated_mask = _repeated(facts)
     if not repeated_mask.any():
         return Standing(facts, facts.clear().with_columns(pl.lit(None, pl.String).alias("fate")))
     ordered = _in_order(facts.with_row_index("_row").filter(repeated_mask))
@@ -100,6 +100,16 @@ def stand(facts: pl.DataFrame) -> Standing:
     others = ordered.filter(~pl.col("_stands"))
     keep = pl.Series("keep", [True]).new_from_index(0, facts.height).scatter(others.get_column("_row"), False)
     return Standing(facts.filter(keep), others.drop("_row", "_canonical", "_stands"))
+
+
+def _repeated(facts: pl.DataFrame) -> pl.Series:
+    """Say of each fact whether others have its event_id. Its hash is asked first, where `key` has it."""
+    event_ids = facts.get_column("event_id")
+    if "key" not in facts.columns:
+        return event_ids.is_duplicated()
+    rows = facts.get_column("key").is_duplicated().arg_true()
+    repeated = pl.Series([False], dtype=pl.Boolean).new_from_index(0, facts.height)
+    return repeated.scatter(rows, event_ids.gather(rows).is_duplicated())
 
 
 def _in_order(facts: pl.DataFrame, *canonical: str) -> pl.DataFrame:

@@ -33,6 +33,8 @@ class Identifiers:
 
     def codes(self, identifiers: pl.Series) -> Int32Array:
         """Look codes up; `NO_IDENTIFIER` for null and for names that no fact has."""
+        if not len(identifiers):
+            return np.zeros(0, dtype=np.int32)
         table = pl.DataFrame({"name": self.names}).with_row_index("code")
         found = pl.DataFrame({"name": identifiers}).join(table, on="name", how="left", maintain_order="left")
         return found.get_column("code").cast(pl.Int64).fill_null(NO_IDENTIFIER).cast(pl.Int32).to_numpy()

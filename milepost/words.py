@@ -99,9 +99,10 @@ def words_from_codes(name: str, codes: npt.NDArray[np.int8], words: pl.Enum) -> 
 
 def fitted(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Give a frame the columns and types of a schema; words may stay Enums where it says String."""
-    casts = [
-        pl.col(name).cast(kind)
+    found = frame.schema
+    return frame.select(
+        pl.col(name)
+        if found[name] == kind or (kind == pl.String and isinstance(found[name], pl.Enum))
+        else pl.col(name).cast(kind)
         for name, kind in schema.items()
-        if frame.schema[name] != kind and not (kind == pl.String and isinstance(frame.schema[name], pl.Enum))
-    ]
-    return frame.select(list(schema)).with_columns(casts)
+    )

@@ -84,7 +84,7 @@ def _read_spills(
                 np.load(staging.path("nodes", f"{spill.name}.{part}.npy"))
                 for part in ("keys", "rows", "names")
             ]
-            path = staging.path("spill", f"{spill.name}.arrow")
+            path = staging.path("spill", f"{spill.name}.parquet")
             frames.append(
                 read_frames([path], staged_schema(name, settings.vocabulary)).with_columns(
                     pl.Series("key", arrays[0])

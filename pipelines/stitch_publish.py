@@ -20,7 +20,7 @@ from milepost import __version__
 from milepost.path_models import channel_credits
 from milepost.stitch import shaped
 from milepost.unit_fold import FATES, QUARANTINED, REJECTED
-from pipelines.staging import Staging, read_frame
+from pipelines.staging import Staging, read_frame, read_whole
 from pipelines.stitch_rebuild import StitchSettings
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
@@ -67,9 +67,9 @@ def audit(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection) -> Aud
     """Judge what was counted in the staged rows, and the laws of the whole as the open transaction sees the tables."""
     staging = settings.staging
     planned = [
-        name for path in staging.files("planned") for name in pl.read_ipc(path).get_column("expectation")
+        name for path in staging.files("planned") for name in read_whole(path).get_column("expectation")
     ]
-    counted = [pl.read_ipc(path) for path in staging.files("violations")]
+    counted = [read_whole(path) for path in staging.files("violations")]
     counted.append(count_whole_violations(warehouse, settings.vocabulary))
     return judge(combine_violations(counted), sorted({*planned, *planned_whole_laws()}))
 
@@ -115,7 +115,7 @@ def fill_store(
 def _change_facts(staging: Staging, store: Store) -> None:
     """Take facts out that no longer stand as they did, and put those in that stand anew."""
     for path in staging.files("gone_facts"):
-        store.delete_facts(path.name, pl.read_ipc(path).get_column("event_id"))
+        store.delete_facts(path.name, read_whole(path).get_column("event_id"))
     for name in FACT_TYPES:
         for path in staging.files("facts", name):
             store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
@@ -156,7 +156,7 @@ def _delete_gone(staging: Staging, warehouse: duckdb.DuckDBPyConnection, name: s
         return
     path = staging.path("gone", name)
     if path.exists():
-        _delete_keys(warehouse, name, pl.read_ipc(path))
+        _delete_keys(warehouse, name, read_whole(path))
 
 
 def _delete_keys(warehouse: duckdb.DuckDBPyConnection, name: str, keys: pl.DataFrame) -> None:

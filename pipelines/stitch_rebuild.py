@@ -25,7 +25,7 @@ from milepost.unit_fold import UnitFold, fold_units
 from milepost.units import Nodes, UnitFinder, find_nodes
 from milepost.words import words_of
 from pipelines.progress import report
-from pipelines.staging import Staging, read_frames
+from pipelines.staging import Staging, read_frames, read_whole
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import count_violations, planned_expectations, quarantine
@@ -78,7 +78,7 @@ class Decode(beam.DoFn):  # type: ignore[misc]
         }
         facts = read_bus_file(Path(path)).select(list(schema)).cast(pl.Schema(schema))
         nodes = find_nodes(facts, fact_type, vocabulary)
-        staging.write(facts, "spill", f"{name}.arrow")
+        staging.write(facts, "spill", f"{name}.parquet")
         staging.write_array(nodes.keys, "nodes", f"{name}.keys.npy")
         staging.write_array(nodes.rows, "nodes", f"{name}.rows.npy")
         staging.write_array(nodes.names, "nodes", f"{name}.names.npy")
@@ -87,12 +87,12 @@ class Decode(beam.DoFn):  # type: ignore[misc]
 
 
 class Connect(beam.DoFn):  # type: ignore[misc]
-    """All batches → each batch with the number of shards; the units of its facts are staged beside it."""
+    """All batches → groups of batches of a type, each with the number of shards; the units of facts are staged."""
 
     def __init__(self, settings: StitchSettings) -> None:
         self.settings = settings
 
-    def process(self, element: Iterable[Spill]) -> Iterator[tuple[Spill, int]]:
+    def process(self, element: Iterable[Spill]) -> Iterator[tuple[tuple[Spill, ...], int]]:
         spills = sorted(element, key=lambda spill: spill.name)
         staging = self.settings.staging
         finder = UnitFinder()
@@ -109,28 +109,47 @@ class Connect(beam.DoFn):  # type: ignore[misc]
         staging.write_array(named, "named", "nodes.npy")
         staging.write_array(finder.labels(named), "named", "units.npy")
         shards = -(-sum(spill.rows for spill in spills) // SHARD_FACTS) or 1
-        for spill in spills:
-            yield spill, shards
+        for group in _groups(spills):
+            yield group, shards
+
+
+def _groups(spills: list[Spill]) -> Iterator[tuple[Spill, ...]]:
+    """Gather batches of a type, so that their parts by shard are few files and not many small ones."""
+    group: list[Spill] = []
+    for spill in sorted(spills, key=lambda spill: (spill.fact_type, spill.name)):
+        full = sum(one.rows for one in group) + spill.rows > SHARD_FACTS
+        if group and (full or group[0].fact_type != spill.fact_type):
+            yield tuple(group)
+            group = []
+        group.append(spill)
+    if group:
+        yield tuple(group)
 
 
 class Partition(beam.DoFn):  # type: ignore[misc]
-    """A batch → its parts by shard: (shard, (type of fact, file))."""
+    """A group of batches → its parts by shard: (shard, (type of fact, file))."""
 
     def __init__(self, settings: StitchSettings) -> None:
         self.settings = settings
 
-    def process(self, element: tuple[Spill, int]) -> Iterator[tuple[int, tuple[str, str]]]:
-        spill, shards = element
+    def process(self, element: tuple[tuple[Spill, ...], int]) -> Iterator[tuple[int, tuple[str, str]]]:
+        spills, shards = element
         staging = self.settings.staging
-        units = np.load(staging.path("units", f"{spill.name}.npy"))
-        keys = np.load(staging.path("nodes", f"{spill.name}.keys.npy"))
-        spilled = pl.read_ipc(staging.path("spill", f"{spill.name}.arrow"))
-        facts = spilled.with_columns(pl.Series("unit", units), pl.Series("key", keys))
-        shard_of = (units % np.uint64(shards)).astype(np.int64)
-        for shard in np.unique(shard_of):
-            part = facts if shards == 1 else facts.filter(pl.Series(shard_of == shard))
-            file = staging.write(part, "parts", str(shard), f"{spill.fact_type}.{spill.name}.arrow")
-            yield int(shard), (spill.fact_type, file)
+        units = np.concatenate([np.load(staging.path("units", f"{spill.name}.npy")) for spill in spills])
+        keys = np.concatenate([np.load(staging.path("nodes", f"{spill.name}.keys.npy")) for spill in spills])
+        spilled = [read_whole(staging.path("spill", f"{spill.name}.parquet")) for spill in spills]
+        facts = pl.concat(spilled, how="diagonal", rechunk=True).with_columns(
+            pl.Series("unit", units), pl.Series("key", keys)
+        )
+        shard_of = (units % np.uint64(shards)).astype(np.uint32)
+        order = np.argsort(shard_of, kind="stable")
+        ends = np.cumsum(np.bincount(shard_of, minlength=shards))
+        by_shard = facts if shards == 1 else facts[order]
+        for shard in np.unique(shard_of).tolist():
+            start = int(ends[shard - 1]) if shard else 0
+            part = by_shard.slice(start, int(ends[shard]) - start)
+            file = f"{spills[0].fact_type}.{spills[0].name}.parquet"
+            yield shard, (spills[0].fact_type, staging.write(part, "parts", f"{shard:06d}", file))
 
 
 class FoldShard(beam.DoFn):  # type: ignore[misc]
@@ -241,9 +260,9 @@ class FoldLedger(beam.DoFn):  # type: ignore[misc]
         name = f"{element:06d}"
         path = staging.path("ledger", "timeline", name)
         if path.exists():
-            timeline = pl.read_ipc(path)
-            conversions = pl.read_ipc(staging.path("ledger", "conversions", name))
-            shares = pl.read_ipc(staging.path("shares"))
+            timeline = read_whole(path)
+            conversions = read_whole(staging.path("ledger", "conversions", name))
+            shares = read_whole(staging.path("shares"))
             ledger = hand_over(timeline, shares, vocabulary, rules)
             tables = {
                 "handovers": ledger.table,

@@ -148,25 +148,30 @@ def _money_is_the_conversions(tables: Tables, _: Vocabulary) -> pl.Series:
 def _stage_entries_go_forward(tables: Tables, vocabulary: Vocabulary) -> pl.Series:
     stages = list(vocabulary.stages)
     until_conversion = stages[: stages.index("conversion") + 1]
-    entries = tables["stage_entries"].with_columns(
-        place=pl.col("stage").replace_strict(vocabulary.stage_rank, default=None, return_dtype=pl.Int64)
-    )
-    customers = entries.group_by("customer_id").agg(
-        beginnings=pl.col("from_stage").is_null().sum(),
-        standing=(pl.col("stage") == pl.col("from_stage")).sum(),
-    )
-    # A stage entered later, and never by fewer steps, must have the later time.
-    forward = (
-        entries.filter(pl.col("stage").is_in(until_conversion))
-        .sort("customer_id", "place")
-        .with_columns(
-            before=pl.col("place").shift().over("customer_id"),
-            earlier=pl.col("entered_at").shift().over("customer_id"),
+    entered = {stage: pl.when(pl.col("stage") == stage).then("entered_at") for stage in until_conversion}
+    customers = (
+        tables["stage_entries"]
+        .select(
+            "customer_id",
+            pl.col("from_stage").is_null().alias("begins"),
+            (pl.col("stage") == pl.col("from_stage")).alias("stands"),
+            *(time.alias(stage) for stage, time in entered.items()),
         )
-        .filter((pl.col("place") == pl.col("before")) | (pl.col("entered_at") < pl.col("earlier")))
+        .group_by("customer_id")
+        .agg(
+            pl.col("begins", "stands").sum(),
+            pl.col(until_conversion).min(),
+            pl.col(until_conversion).count().name.suffix("_times"),
+        )
     )
-    wrong = customers.filter((pl.col("beginnings") != 1) | (pl.col("standing") > 0))
-    return pl.concat([wrong["customer_id"], forward["customer_id"]]).unique().sort()
+    # A stage is entered once, and one further on never earlier.
+    wrong = (pl.col("begins") != 1) | (pl.col("stands") > 0)
+    for place, stage in enumerate(until_conversion):
+        wrong = wrong | (pl.col(f"{stage}_times") > 1)
+        if place:
+            latest = pl.max_horizontal(until_conversion[:place])
+            wrong = wrong | (pl.col(stage) < latest).fill_null(value=False)
+    return customers.filter(wrong)["customer_id"].sort()
 
 
 def _ledger_has_one_owner(tables: Tables, _: Vocabulary) -> pl.Series:
