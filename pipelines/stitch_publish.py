@@ -20,14 +20,20 @@ from milepost import __version__
 from milepost.path_models import channel_credits
 from milepost.stitch import shaped
 from milepost.unit_fold import FATES, QUARANTINED, REJECTED
-from pipelines.staging import Staging, read_frame, read_whole
+from pipelines.staging import Staging, read_whole
 from pipelines.stitch_rebuild import StitchSettings
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from warehouse.audit import AuditResult, combine_violations, judge
 from warehouse.audit.whole import count_whole_violations, planned_whole_laws
-from warehouse.definitions import create_warehouse, insert_frame, without_time_zones
-from warehouse.store import PATH_COUNTS, Store, fact_columns
+from warehouse.definitions import (
+    create_warehouse,
+    insert_files,
+    insert_frame,
+    sql_types,
+    without_time_zones,
+)
+from warehouse.store import PATH_COUNTS, Store
 
 #: Tables that a publication fills; the others say how it came to be.
 PUBLISHED = [name for name, table in load_tables().items() if table.digest]
@@ -90,35 +96,19 @@ def stage_channel_credits(settings: StitchSettings) -> None:
 def fill_store(
     settings: StitchSettings, store: Store, publication: Publication, files: list[str], *, rebuild: bool
 ) -> None:
-    """Change the store to what is staged, with a note of the publication under way.
-
-    A rebuild takes a transaction for each part, to bound memory: the note comes first, so that a crash on the way
-    rebuilds again. Otherwise everything is one transaction.
-    """
-    if rebuild:
-        with store.transaction():
-            store.set_state("publishing", publication.publication_id)
-            store.clear()
-        for name in FACT_TYPES:
-            for path in settings.staging.files("facts", name):
-                with store.transaction():
-                    store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
+    """Change the store to what is staged in one transaction, with a note of the publication under way."""
+    staging = settings.staging
     with store.transaction():
         store.set_state("publishing", publication.publication_id)
-        if not rebuild:
-            _change_facts(settings.staging, store)
-        _change_rest(settings.staging, store)
+        if rebuild:
+            store.clear()
+        for path in staging.files("gone_facts"):
+            store.delete_facts(path.name, read_whole(path).get_column("event_id"))
+        for name in FACT_TYPES:
+            store.insert_facts(name, staging.files("facts", name))
+        _change_rest(staging, store)
         store.add_stitched_files(files)
         store.set_state("rules_hash", publication.rules_hash)
-
-
-def _change_facts(staging: Staging, store: Store) -> None:
-    """Take facts out that no longer stand as they did, and put those in that stand anew."""
-    for path in staging.files("gone_facts"):
-        store.delete_facts(path.name, read_whole(path).get_column("event_id"))
-    for name in FACT_TYPES:
-        for path in staging.files("facts", name):
-            store.insert_facts(name, read_frame(path, pl.Schema(fact_columns(name))))
 
 
 def _change_rest(staging: Staging, store: Store) -> None:
@@ -138,8 +128,8 @@ def fill_warehouse(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnectio
     create_warehouse(warehouse, settings.vocabulary)
     for name in PUBLISHED:
         _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
-        for path in settings.staging.files("tables", name):
-            insert_frame(warehouse, tables[name], read_frame(path, tables[name].polars_schema))
+        files = settings.staging.files("tables", name)
+        insert_files(warehouse, f"journey.{name}", sql_types(tables[name]), files)
 
 
 def sign(warehouse: duckdb.DuckDBPyConnection, publication: Publication, result: AuditResult) -> None:

@@ -9,7 +9,9 @@ There are no primary keys and no indexes: they double the cost of writing. That 
 
 from __future__ import annotations
 
+import glob
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +55,7 @@ def quote(text: str) -> str:
 
 def create_table_sql(table: Table, schema: str = "journey", name: str | None = None) -> str:
     """Give the statement that creates a base table, under another name where one is given."""
-    columns = ", ".join(f'"{column.name}" {DUCKDB_TYPES[column.type]}' for column in table.columns)
+    columns = ", ".join(f'"{column}" {kind}' for column, kind in sql_types(table).items())
     return f'CREATE TABLE IF NOT EXISTS "{schema}"."{name or table.name}" ({columns})'
 
 
@@ -192,6 +194,37 @@ def insert_frame(
     finally:
         connection.unregister("milepost_frame")
     return frame.height
+
+
+def insert_files(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str], paths: Sequence[Path]
+) -> None:
+    """Append the rows of Parquet files to a table; a column that no file has is NULL.
+
+    DuckDB reads the files by itself, a piece at a time: rows that came through frames would all stay in memory until
+    the transaction ends. Its session is in UTC, so that zoned timestamps keep their time.
+
+    Args:
+        connection: with the session in UTC.
+        table: its quoted name.
+        columns: the SQL type of each column of the table, in the table's order.
+        paths: files with some of these columns.
+    """
+    if not paths:
+        return
+    rows = connection.read_parquet([glob.escape(str(path)) for path in paths], union_by_name=True)
+    found = set(rows.columns)
+    rows.project(
+        ", ".join(
+            f'"{name}"' if name in found else f'CAST(NULL AS {kind}) AS "{name}"'
+            for name, kind in columns.items()
+        )
+    ).insert_into(table)
+
+
+def sql_types(table: Table) -> dict[str, str]:
+    """Give the SQL type of each column of a base table, in their order."""
+    return {column.name: DUCKDB_TYPES[column.type] for column in table.columns}
 
 
 def read_frame(

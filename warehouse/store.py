@@ -17,7 +17,7 @@ import polars as pl
 from milepost.attribution import NO_PATHS
 from milepost.facts import working_schema
 from schemas.contracts import FACT_TYPES
-from warehouse.definitions import BULK_SETTINGS, single_value, without_time_zones
+from warehouse.definitions import BULK_SETTINGS, insert_files, single_value, without_time_zones
 from warehouse.files import remove_stillborn
 
 UInt64Array = npt.NDArray[np.uint64]
@@ -171,9 +171,10 @@ class Store:
             if isinstance(kind, pl.Datetime)
         )
 
-    def insert_facts(self, name: str, facts: pl.DataFrame) -> None:
-        """Add facts with `unit` and `key`."""
-        self._insert(f"facts.{name}", facts.select(list(fact_columns(name))))
+    def insert_facts(self, name: str, paths: Sequence[Path]) -> None:
+        """Add facts with `unit` and `key` from Parquet files."""
+        types = {column: _SQL_TYPES[kind] for column, kind in fact_columns(name).items()}
+        insert_files(self.connection, f"facts.{name}", types, paths)
 
     def delete_facts(self, name: str, event_ids: pl.Series) -> None:
         """Take facts out by event_id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -15,9 +16,11 @@ from warehouse.definitions import (
     WAREHOUSE_VERSION,
     WarehouseVersionError,
     create_warehouse,
+    insert_files,
     open_warehouse,
     read_frame,
     read_version,
+    sql_types,
     write_frames,
 )
 
@@ -79,3 +82,43 @@ def test_a_warehouse_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path
     with pytest.raises(WarehouseVersionError):
         create_warehouse(raw)
     assert read_version(raw) == WAREHOUSE_VERSION + 1
+
+
+def test_rows_of_parquet_files_are_appended_whatever_the_names_of_their_folders(tmp_path):
+    folder = tmp_path / "odd [a]*?"
+    folder.mkdir()
+    rows = [
+        {
+            "subject_type": "customer",
+            "subject_id": "a",
+            "measure": "booked",
+            "currency": "EUR",
+            "amount_micros": 1,
+        },
+        {
+            "subject_type": "customer",
+            "subject_id": "b",
+            "measure": "net",
+            "currency": "EUR",
+            "amount_micros": 2,
+        },
+    ]
+    pl.DataFrame(rows[:1]).write_parquet(folder / "one.parquet")
+    pl.DataFrame(rows[1:]).drop("currency").write_parquet(folder / "other.parquet")
+    money = load_tables()["money"]
+    with open_warehouse(tmp_path / "journeys.duckdb") as connection:
+        create_warehouse(connection)
+        insert_files(connection, "journey.money", sql_types(money), sorted(folder.iterdir()))
+        found = read_frame(connection, money).sort("subject_id").to_dicts()
+    assert found == [rows[0], {**rows[1], "currency": None}]
+
+
+def test_times_of_parquet_files_keep_their_instant(tmp_path):
+    entered = datetime(2024, 3, 31, 1, 30, tzinfo=UTC)
+    entries = pl.DataFrame({"customer_id": ["c"], "event_id": ["e"], "entered_at": [entered]})
+    entries.cast({"entered_at": pl.Datetime("us", "UTC")}).write_parquet(tmp_path / "entries.parquet")
+    table = load_tables()["stage_entries"]
+    with open_warehouse(tmp_path / "journeys.duckdb") as connection:
+        create_warehouse(connection)
+        insert_files(connection, "journey.stage_entries", sql_types(table), [tmp_path / "entries.parquet"])
+        assert read_frame(connection, table).get_column("entered_at").to_list() == [entered]
