@@ -31,6 +31,10 @@ BATCHES = 5
 SMALL_EVENTS = 5_000_000
 
 
+#: The steps of Milepost that lie behind the job's five tables: it publishes them, audits, and keeps its facts.
+PUBLISHING = ("warehouse", "audit", "store", "commit", "done")
+
+
 @dataclass(frozen=True)
 class Contest:
     """One contestant's run: what it used and the digests of its tables."""
@@ -76,18 +80,32 @@ def run_milepost(events: EventFiles, home: Path) -> Contest:
     return Contest("Milepost", events.events, measured, database_digests(home / WAREHOUSE_FILE))
 
 
+def staged_row(milepost: Contest) -> dict[str, Any]:
+    """What Milepost had used when its tables were staged as Parquet: all of the job, and nothing that peers lack."""
+    published = sum(milepost.row["phases"][step] for step in PUBLISHING)
+    used = milepost.measured.cpu_seconds - published
+    return {
+        "events": milepost.events,
+        "cpu_seconds": round(used, 2),
+        "events_per_cpu_second": round(milepost.events / used),
+        "peak_bytes": milepost.measured.peak_bytes,
+    }
+
+
 def run_increments(events: EventFiles, home: Path, folder: Path, size: int) -> dict[str, Any]:
     """Stitch batches of new events into a built home: the first in a cold process, the others warm."""
     batches = write_batches(events, DEFAULT_SEED, folder / "batches", BATCHES, size)
     files = [str(path) for path in sorted(events.bus.glob("*.avro"))]
     flags = [argument for path in batches for argument in ("--batch", str(path))]
     measured = measure("benchmarks.milepost_contestant", str(home), "--built", *files, *flags)
-    used = [batch["cpu_seconds"] for batch in measured.output["batches"]]
+    used = [batch["decoded_to_commit"] for batch in measured.output["batches"]]
+    whole = [batch["cpu_seconds"] for batch in measured.output["batches"]]
     return {
         "batch_events": size,
         "into_events": events.events,
         "cold_cpu_seconds": used[0],
         "warm_cpu_seconds": round(statistics.median(used[1:]), 3),
+        "warm_whole_cpu_seconds": round(statistics.median(whole[1:]), 3),
         "process_cpu_seconds": round(measured.cpu_seconds, 2),
         "peak_bytes": measured.peak_bytes,
         "batches": measured.output["batches"],
@@ -133,7 +151,12 @@ def compete(
     bars = judge(milepost, duckdb, beam, increments)
     results = {
         "machine": {"processors": os.cpu_count(), "python": platform.python_version()},
-        "contestants": {contest.name: contest.row for contest in (milepost, duckdb, beam)},
+        "contestants": {
+            milepost.name: milepost.row,
+            "Milepost until its tables are staged": staged_row(milepost),
+            duckdb.name: duckdb.row,
+            beam.name: beam.row,
+        },
         "increments": increments,
         "digests": duckdb.digests,
         "differing_tables": differences,

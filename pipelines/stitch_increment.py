@@ -359,6 +359,8 @@ def _campaign_touches(fold: UnitFold) -> pl.DataFrame:
 
 def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, new: pl.DataFrame) -> None:
     """Stage the keys of rows that go or change, and the rows that come or change."""
+    if not old.height and not new.height:
+        return
     key = list(load_tables()[name].key)
     compared = [column for column in new.columns if column not in key]
     both = new.join(old.with_columns(pl.lit(value=True).alias("was")), on=key, how="left", suffix=".was")

@@ -8,10 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from schemas.compatibility import Fault, resolution_faults
 from schemas.contracts import FACT_TYPES, SCHEMA_FOLDER
+from schemas.yaml_files import load_yaml
 
 RELEASED_FOLDER = SCHEMA_FOLDER / "released"
 SCHEMA_NAMES = (*FACT_TYPES, "dead_letter")
@@ -125,5 +124,5 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parsed: dict[str, Any] = load_yaml(path)
     return parsed

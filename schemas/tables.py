@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 from pydantic import BaseModel, ConfigDict
+
+from schemas.yaml_files import load_yaml
 
 TABLES_FILE = Path(__file__).with_name("tables.yaml")
 
@@ -72,5 +73,5 @@ def _table(name: str, entry: dict[str, Any]) -> Table:
 @lru_cache(maxsize=1)
 def load_tables() -> dict[str, Table]:
     """Load the base tables, in their order."""
-    entries = yaml.safe_load(TABLES_FILE.read_text(encoding="utf-8"))
+    entries = load_yaml(TABLES_FILE)
     return {name: _table(name, entry) for name, entry in entries.items()}

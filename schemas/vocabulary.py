@@ -8,8 +8,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from schemas.yaml_files import parse_yaml
 
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.yaml")
 
@@ -104,7 +105,7 @@ class Vocabulary(_Frozen):
 
 def parse_vocabulary(text: str) -> Vocabulary:
     """Build a vocabulary from YAML text; raises `pydantic.ValidationError` where a word is not listed."""
-    return Vocabulary.model_validate(yaml.safe_load(text))
+    return Vocabulary.model_validate(parse_yaml(text))
 
 
 @lru_cache(maxsize=1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contracts import SCHEMA_FOLDER
 from schemas.tables import Table, load_tables
 from schemas.vocabulary import Vocabulary
+from schemas.yaml_files import load_yaml
 
 EXPECTATIONS_FOLDER = SCHEMA_FOLDER / "expectations"
 
@@ -72,14 +72,10 @@ class Law(BaseModel):
     whole: bool = False
 
 
-def _load(name: str) -> Any:
-    return yaml.safe_load((EXPECTATIONS_FOLDER / name).read_text(encoding="utf-8"))
-
-
 def _declared(file: str) -> dict[str, tuple[Expectation, ...]]:
     return {
         table: tuple(Expectation(table=table, **entry) for entry in entries)
-        for table, entries in _load(file).items()
+        for table, entries in load_yaml(EXPECTATIONS_FOLDER / file).items()
     }
 
 
@@ -129,4 +125,4 @@ def table_expectations() -> dict[str, tuple[Expectation, ...]]:
 @lru_cache(maxsize=1)
 def load_laws() -> tuple[Law, ...]:
     """Give the laws between tables."""
-    return tuple(Law(**entry) for entry in _load("laws.yaml"))
+    return tuple(Law(**entry) for entry in load_yaml(EXPECTATIONS_FOLDER / "laws.yaml"))
