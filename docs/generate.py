@@ -13,7 +13,7 @@ from typer.main import get_command
 from connectors.mapping.columns import mapping_columns
 from milepost.cli import app
 from milepost.cli.exit_codes import MEANINGS
-from milepost.project import CsvSettings, Source
+from milepost.project import RAW_DAYS, CsvSettings, Source
 from milepost.rules import Rules, ServiceLevel
 from schemas.contracts import FACT_TYPES, UNRECOGNISED, avro_schema
 from schemas.tables import load_tables
@@ -228,6 +228,11 @@ def settings_page() -> str:
                     "`phone_region`",
                     "none",
                     "Country of telephone numbers without a country code, such as `DE`.",
+                ),
+                (
+                    "`raw_days`",
+                    str(RAW_DAYS),
+                    "Days for which the raw zone keeps what was rejected, in clear text.",
                 ),
             ),
         ),

@@ -20,6 +20,8 @@ from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 
 PROJECT_FILE = "milepost.yaml"
+#: For how many days the raw zone is kept, unless a project says otherwise.
+RAW_DAYS = 90
 DEFAULT_HOME = Path("~/.local/share/milepost")
 
 Format = Literal["csv", "jsonl", "parquet", "avro"]
@@ -111,6 +113,7 @@ class Project(_Strict):
     home: Path
     rules: Rules = Rules()
     phone_region: str | None = None
+    raw_days: int = Field(default=RAW_DAYS, ge=1, le=36_500)
     sources: dict[str, Source] = Field(default_factory=dict)
 
     @field_validator("phone_region")
@@ -275,7 +278,9 @@ def _parse(file: Path) -> dict[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ProjectError(f"{file}: it must hold `sources:` and, if you like, `rules:` and `phone_region:`")
+        raise ProjectError(
+            f"{file}: it must hold `sources:` and, if you like, `rules:`, `phone_region:` and `raw_days:`"
+        )
     return document
 
 

@@ -148,12 +148,14 @@ def _clear_raw_zone(job: Job, names: set[str]) -> list[dict[str, Any]]:
 
 def _rest(home: Path) -> str:
     """Say by when retention clears what may name the person in words that nobody typed."""
-    from milepost.cli.retention import RAW_DAYS, oldest_payload
+    from milepost.cli.home_record import raw_days
+    from milepost.cli.retention import oldest_payload
     from milepost.clock import now
 
     if oldest_payload(home) is None:
         return "nothing else is in it"
-    return f"rejected inputs that name the person otherwise are cleared by {now() + timedelta(days=RAW_DAYS):%Y-%m-%d}"
+    cleared_by = now() + timedelta(days=raw_days(home))
+    return f"rejected inputs that name the person otherwise are cleared by {cleared_by:%Y-%m-%d}"
 
 
 def _left(sources: list[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from connectors.dead_letters import Place, Reject, dead_letters
 from connectors.keys import HashingKey, load_key
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
+from milepost.cli.home_record import owner, remember_project
 from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
@@ -26,14 +27,12 @@ from pipelines.stitch_publish import record_dead_letters
 from schemas.contracts import frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.definitions import WORKING_COPY, create_warehouse, open_warehouse
-from warehouse.files import write_text
 from warehouse.lock import home_lock
 from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
 from warehouse.store import Store
 
 #: Says which project a home belongs to.
-OWNER_FILE = "project.json"
 
 Fates = dict[str, dict[str, dict[str, int]]]
 
@@ -71,35 +70,28 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
         HomeBusyError: another run is going on.
     """
     if project is None and not (Path.cwd() / PROJECT_FILE).exists():
-        project = _owner(home)
+        project = owner(home)
     loaded = load_project(project, home)
     _check_owner(home, loaded)
     # Facts and dead letters are nobody's business but the pipeline's; who wants readers opens it to a group.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with home_lock(home, purpose, now()):
-        write_text(home / OWNER_FILE, json.dumps({"project": str(loaded.root)}) + "\n")
+        remember_project(home, loaded)
         ensure_snapshot(home)
         # A store of a newer version is refused before anything is put on the bus.
         Store(home / STORE_FILE).close()
         # It holds the hashed links of erased people, and stays closed where the home is opened to readers.
         (home / STORE_FILE).chmod(0o600)
-        clear_raw_zone(home, now())
+        clear_raw_zone(home, now(), loaded.raw_days)
         yield Job(loaded, load_vocabulary(), load_key(home))
-
-
-def _owner(home: Path) -> Path | None:
-    try:
-        return Path(json.loads((home / OWNER_FILE).read_text(encoding="utf-8"))["project"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _check_owner(home: Path, project: Project) -> None:
     """Refuse to mix two projects in one home; one that has moved leaves no configuration where it was."""
-    owner = _owner(home)
-    if owner is not None and owner != project.root and (owner / PROJECT_FILE).exists():
+    other = owner(home)
+    if other is not None and other != project.root and (other / PROJECT_FILE).exists():
         raise CommandError(
-            f"the home {home} belongs to the project {owner}; a second one would be mixed into its tables",
+            f"the home {home} belongs to the project {other}; a second one would be mixed into its tables",
             remedy=f"give {project.root} a home of its own, with --home or MILEPOST_HOME",
             code=ExitCode.USAGE,
         )

@@ -9,16 +9,13 @@ import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
 
-#: How long payloads are kept.
-RAW_DAYS = 90
 
-
-def clear_raw_zone(home: Path, today: datetime) -> int:
-    """Take payloads that are too old out of the dead letters and the raw zone; gives how many.
+def clear_raw_zone(home: Path, today: datetime, days: int) -> int:
+    """Take payloads that are older than so many days out of the dead letters and the raw zone; gives how many.
 
     What is rejected stays counted, with its reason, its hash and where it came from.
     """
-    bus, limit = Bus(home), today - timedelta(days=RAW_DAYS)
+    bus, limit = Bus(home), today - timedelta(days=days)
     cleared = 0
     for path in bus.current_files(DEAD_LETTERS):
         letters = read_bus_file(path)

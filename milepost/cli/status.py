@@ -29,7 +29,8 @@ def read_status(home: Path) -> dict[str, Any]:
         CommandError: nothing has been published there.
     """
     from connectors.bus import Bus
-    from milepost.cli.retention import RAW_DAYS, oldest_payload
+    from milepost.cli.home_record import raw_days
+    from milepost.cli.retention import oldest_payload
     from milepost.cli.warehouse import open_warehouse
 
     bus = Bus(home)
@@ -62,9 +63,9 @@ def read_status(home: Path) -> dict[str, Any]:
         "files_ingested": len(standing),
         "files_not_read_to_their_end": partial,
         "raw_zone": {
-            "kept_days": RAW_DAYS,
+            "kept_days": raw_days(home),
             "oldest": oldest,
-            "cleared_by": None if oldest is None else oldest + timedelta(days=RAW_DAYS),
+            "cleared_by": None if oldest is None else oldest + timedelta(days=raw_days(home)),
         },
     }
 

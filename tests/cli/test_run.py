@@ -3,12 +3,14 @@
 import json
 import shutil
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from milepost.cli import app, main
 from milepost.cli.exit_codes import ExitCode
+from milepost.cli.retention import clear_raw_zone
 from milepost.cli.warehouse import open_warehouse
 from warehouse.lock import home_lock
 
@@ -219,3 +221,16 @@ def test_a_file_that_cannot_be_read_says_so_and_the_rest_lands(place, monkeypatc
 def test_a_mapping_with_a_mistake_names_it(place, monkeypatch, capsys):
     (place / "shop" / "mappings" / "shop.sql").write_text("SELEKT 1 FROM raw")
     assert code_of(monkeypatch, capsys, place, "run") == ExitCode.USAGE
+
+
+def test_payloads_are_kept_for_as_many_days_as_the_project_says(tmp_path):
+    assert CliRunner().invoke(app, ["init", str(tmp_path / "shop")]).exit_code == 0
+    with (tmp_path / "shop" / "milepost.yaml").open("a") as configuration:
+        configuration.write("raw_days: 1\n")
+    answer(tmp_path, "run")
+    assert answer(tmp_path, "status")["raw_zone"]["kept_days"] == 1
+    [letter] = answer(tmp_path, "dead-letters", "list")
+    received_at, home = datetime.fromisoformat(letter["received_at"]), tmp_path / "home"
+    assert clear_raw_zone(home, received_at + timedelta(hours=23), days=1) == 0
+    assert clear_raw_zone(home, received_at + timedelta(hours=25), days=1) == 1
+    assert answer(tmp_path, "status")["raw_zone"]["oldest"] is None
