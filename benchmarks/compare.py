@@ -1,7 +1,12 @@
-"""Are five tables of two contestants the same? One digest a table, whatever the order of its rows."""
+"""Are five tables of two contestants the same? One digest a table, whatever the order of its rows.
+
+`python -m benchmarks.compare PATH` prints the digests of a DuckDB file or of a folder of Parquet files as JSON.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,3 +57,15 @@ def parquet_digests(folder: Path) -> dict[str, str]:
 def differing_tables(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """Name the tables whose digests differ."""
     return [name for name in TABLES if one.get(name) != other.get(name)]
+
+
+def main() -> None:
+    """Print the digests of what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    path = parser.parse_args().path
+    print(json.dumps(parquet_digests(path) if path.is_dir() else database_digests(path)))
+
+
+if __name__ == "__main__":
+    main()
