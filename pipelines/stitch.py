@@ -109,7 +109,10 @@ class AuditWithheldError(Exception):
         self.report = report
         audit = report.audit
         failures = [] if audit is None else audit.failures
-        listed = "; ".join(f"{f.table}: {f.doc} ({f.unexpected_count} rows)" for f in failures)
+        listed = "; ".join(
+            f"{f.table}: {f.doc} ({', such as '.join([f'{f.unexpected_count:,} rows', *f.examples[:1]])})"
+            for f in failures
+        )
         super().__init__(f"The audit withheld the publication: {listed}")
 
 

@@ -33,7 +33,6 @@ EXPECTED: dict[str, ExitCode] = {
     "milepost.project.ProjectError": ExitCode.USAGE,
     "connectors.errors.MappingError": ExitCode.USAGE,
     "connectors.errors.ConnectorError": ExitCode.FAILED,
-    "pipelines.stitch.AuditWithheldError": ExitCode.WITHHELD,
     "warehouse.lock.HomeBusyError": ExitCode.BUSY,
     "warehouse.backup.BackupError": ExitCode.FAILED,
     "warehouse.definitions.WarehouseVersionError": ExitCode.FAILED,

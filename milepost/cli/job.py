@@ -115,7 +115,7 @@ def stitch_and_publish(
         ingested: fates of the ingest of this run, to stand beside those of the stitch.
 
     Raises:
-        AuditWithheldError: the audit withheld the publication; dead letters and report are written.
+        CommandError: the audit withheld the publication; dead letters and report are written.
     """
     request = StitchRequest(
         home=job.home,
@@ -141,7 +141,13 @@ def stitch_and_publish(
     report = _write_report(job, stitched, fates, open_letters)
     ensure_snapshot(job.home)
     if withheld is not None:
-        raise withheld
+        raise CommandError(
+            str(withheld),
+            remedy=f"the publication before stays readable, and nothing is lost: {report} shows the rows. Mend the "
+            "mapping or the source that they come from, or take their facts out with `milepost retract`; "
+            "then run again",
+            code=ExitCode.WITHHELD,
+        ) from withheld
     return Outcome(stitched, fates, report)
 
 
