@@ -32,7 +32,6 @@ from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
 from warehouse.store import Store
 
-#: Says which project a home belongs to.
 
 Fates = dict[str, dict[str, dict[str, int]]]
 
