@@ -32,7 +32,6 @@ from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
 from warehouse.store import Store
 
-
 Fates = dict[str, dict[str, dict[str, int]]]
 
 
