@@ -142,9 +142,8 @@ class Partition(beam.DoFn):  # type: ignore[misc]
             pl.Series("unit", units), pl.Series("key", keys)
         )
         shard_of = (units % np.uint64(shards)).astype(np.uint32)
-        order = np.argsort(shard_of, kind="stable")
+        by_shard = facts if shards == 1 else facts[np.argsort(shard_of, kind="stable")]
         ends = np.cumsum(np.bincount(shard_of, minlength=shards))
-        by_shard = facts if shards == 1 else facts[order]
         for shard in np.unique(shard_of).tolist():
             start = int(ends[shard - 1]) if shard else 0
             part = by_shard.slice(start, int(ends[shard]) - start)

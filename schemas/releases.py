@@ -52,8 +52,8 @@ def check_release(version: str, today: Path = SCHEMA_FOLDER, folder: Path = RELE
         old, new = _json(path), _json(current)
         faults += resolution_faults(path.stem, old, new, "backward")
         faults += resolution_faults(path.stem, new, old, "forward")
-    faults += vocabulary_faults(_yaml(release / "vocabulary.yaml"), _yaml(today / "vocabulary.yaml"))
-    faults += table_faults(_yaml(release / "tables.yaml"), _yaml(today / "tables.yaml"))
+    faults += vocabulary_faults(load_yaml(release / "vocabulary.yaml"), load_yaml(today / "vocabulary.yaml"))
+    faults += table_faults(load_yaml(release / "tables.yaml"), load_yaml(today / "tables.yaml"))
     return faults
 
 
@@ -120,9 +120,4 @@ def freeze_release(version: str, today: Path = SCHEMA_FOLDER, folder: Path = REL
 
 def _json(path: Path) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return parsed
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    parsed: dict[str, Any] = load_yaml(path)
     return parsed

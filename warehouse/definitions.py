@@ -206,7 +206,7 @@ def insert_files(
 
     Args:
         connection: with the session in UTC.
-        table: its quoted name.
+        table: its name, with that of its schema.
         columns: the SQL type of each column of the table, in the table's order.
         paths: files with some of these columns.
     """

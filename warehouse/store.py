@@ -51,8 +51,12 @@ def fact_columns(name: str) -> dict[str, pl.DataType]:
     return {**working_schema(name), **MARKS}
 
 
+def _sql_types(columns: Mapping[str, pl.DataType]) -> dict[str, str]:
+    return {column: _SQL_TYPES[kind] for column, kind in columns.items()}
+
+
 def _create_table(name: str, columns: Mapping[str, pl.DataType]) -> str:
-    listed = ", ".join(f'"{column}" {_SQL_TYPES[kind]}' for column, kind in columns.items())
+    listed = ", ".join(f'"{column}" {kind}' for column, kind in _sql_types(columns).items())
     return f"CREATE TABLE IF NOT EXISTS {name} ({listed})"
 
 
@@ -173,8 +177,7 @@ class Store:
 
     def insert_facts(self, name: str, paths: Sequence[Path]) -> None:
         """Add facts with `unit` and `key` from Parquet files."""
-        types = {column: _SQL_TYPES[kind] for column, kind in fact_columns(name).items()}
-        insert_files(self.connection, f"facts.{name}", types, paths)
+        insert_files(self.connection, f"facts.{name}", _sql_types(fact_columns(name)), paths)
 
     def delete_facts(self, name: str, event_ids: pl.Series) -> None:
         """Take facts out by event_id."""

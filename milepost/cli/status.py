@@ -53,7 +53,7 @@ def read_status(home: Path) -> dict[str, Any]:
     partial = [
         {"source": e.source, "file": e.path, "error": e.error} for e in standing if e.status == "partial"
     ]
-    oldest = oldest_payload(home)
+    oldest, kept_days = oldest_payload(home), raw_days(home)
     return {
         "home": str(home),
         "bytes": _size(home),
@@ -63,9 +63,9 @@ def read_status(home: Path) -> dict[str, Any]:
         "files_ingested": len(standing),
         "files_not_read_to_their_end": partial,
         "raw_zone": {
-            "kept_days": raw_days(home),
+            "kept_days": kept_days,
             "oldest": oldest,
-            "cleared_by": None if oldest is None else oldest + timedelta(days=raw_days(home)),
+            "cleared_by": None if oldest is None else oldest + timedelta(days=kept_days),
         },
     }
 

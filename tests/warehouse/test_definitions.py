@@ -84,7 +84,7 @@ def test_a_warehouse_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path
     assert read_version(raw) == WAREHOUSE_VERSION + 1
 
 
-def test_rows_of_parquet_files_are_appended_whatever_the_names_of_their_folders(tmp_path):
+def test_rows_of_parquet_files_are_appended_whatever_the_names_of_their_folders(tmp_path: Path) -> None:
     folder = tmp_path / "odd [a]*?"
     folder.mkdir()
     rows = [
@@ -113,7 +113,7 @@ def test_rows_of_parquet_files_are_appended_whatever_the_names_of_their_folders(
     assert found == [rows[0], {**rows[1], "currency": None}]
 
 
-def test_times_of_parquet_files_keep_their_instant(tmp_path):
+def test_times_of_parquet_files_keep_their_instant(tmp_path: Path) -> None:
     entered = datetime(2024, 3, 31, 1, 30, tzinfo=UTC)
     entries = pl.DataFrame({"customer_id": ["c"], "event_id": ["e"], "entered_at": [entered]})
     entries.cast({"entered_at": pl.Datetime("us", "UTC")}).write_parquet(tmp_path / "entries.parquet")
