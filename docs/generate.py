@@ -13,8 +13,9 @@ from typer.main import get_command
 from connectors.mapping.columns import mapping_columns
 from milepost.cli import app
 from milepost.cli.exit_codes import MEANINGS
-from milepost.project import RAW_DAYS, CsvSettings, Source
+from milepost.project import RAW_DAYS
 from milepost.rules import Rules, ServiceLevel
+from milepost.sources import CsvSettings, Source
 from schemas.contracts import FACT_TYPES, UNRECOGNISED, avro_schema
 from schemas.tables import load_tables
 from schemas.vocabulary import Kind, load_vocabulary

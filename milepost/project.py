@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import phonenumbers
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from milepost.rules import Rules, known_zone
-from schemas.contracts import FACT_TYPES
+from milepost.rules import Rules
+from milepost.sources import NAME, CsvSettings, Source, Strict
 from schemas.vocabulary import Vocabulary
 
 PROJECT_FILE = "milepost.yaml"
@@ -24,89 +23,15 @@ PROJECT_FILE = "milepost.yaml"
 RAW_DAYS = 90
 DEFAULT_HOME = Path("~/.local/share/milepost")
 
-Format = Literal["csv", "jsonl", "parquet", "avro"]
 #: Raised whenever the way in which records become facts changes, so that files are mapped again.
 MAPPING_RULES = 1
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ProjectError(Exception):
     """The project's configuration is wrong; the message names the file, the key and the remedy."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CsvSettings(_Strict):
-    """How a source writes CSV."""
-
-    delimiter: str = Field(default=",", description="The character between two fields.")
-    quote: str = Field(default='"', description="The character around a field that holds a delimiter.")
-    header: tuple[str, ...] | None = Field(
-        default=None, description="Column names, for files whose first line is a record already."
-    )
-
-    @field_validator("delimiter", "quote")
-    @classmethod
-    def _one_character(cls, value: str) -> str:
-        if len(value.encode()) != 1 or value in "\r\n\0":
-            raise ValueError(f"give one ASCII character, not {value!r}")
-        return value
-
-
-class Source(_Strict):
-    """A source: files of one form, and the mapping that makes facts of them."""
-
-    name: str = Field(exclude=True)
-    files: str = Field(description="Folder, file or glob, relative to milepost.yaml.")
-    mapping: str = Field(description="The SQL file, relative to milepost.yaml.")
-    system: str | None = Field(default=None, description="The source system, if it is not the name.")
-    fact: str = Field(default="touchpoint", description="The type of fact that the mapping yields.")
-    unit: Literal["record", "file"] = Field(
-        default="record",
-        description="What a mapping sees: one record, or a whole file that it may aggregate.",
-    )
-    format: Format | None = Field(default=None, description="Format, if the suffix doesn't say it.")
-    lookups: dict[str, str] = Field(default_factory=dict, description="Side tables: name → file.")
-    identical_rows: Literal["duplicates", "keep"] = Field(
-        default="duplicates",
-        description="Whether identical rows without a native id are one fact or several.",
-    )
-    zone: str = Field(default="UTC", description="Time zone of timestamps that do not name one, and of days.")
-    csv: CsvSettings = CsvSettings()
-    clear_text: tuple[str, ...] = Field(
-        default=(), description="Personal namespaces that this source keeps in clear text."
-    )
-
-    @property
-    def source_system(self) -> str:
-        """The system that facts name as their source."""
-        return self.system or self.name
-
-    @field_validator("fact")
-    @classmethod
-    def _known_fact(cls, value: str) -> str:
-        if value not in FACT_TYPES:
-            raise ValueError(f"{value!r} is no type of fact; choose one of {', '.join(FACT_TYPES)}")
-        return value
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
-
-    @field_validator("lookups")
-    @classmethod
-    def _lookup_names(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not _NAME.fullmatch(name) or name.lower() == "raw":
-                raise ValueError(f"{name!r} can't name a lookup; use a word other than raw, such as products")
-        return value
-
-
-class Project(_Strict):
+class Project(Strict):
     """A project as `milepost.yaml` describes it."""
 
     root: Path
@@ -191,12 +116,14 @@ def load_project(path: Path | None = None, home: Path | None = None) -> Project:
         raise ProjectError(f"{file}: sources: give each source a name and its settings, not {listed!r}")
     sources: dict[str, Any] = {}
     for name, settings in listed.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ProjectError(
                 f"{file}: sources.{name}: name it with letters, digits and _, such as web_shop"
             )
         if not isinstance(settings, dict):
-            raise ProjectError(f"{file}: sources.{name}: it needs at least `files:` and `mapping:`")
+            raise ProjectError(
+                f"{file}: sources.{name}: it needs at least `mapping:`, and `files:` or `stream:`"
+            )
         sources[name] = {**settings, "name": name}
     for reserved in ("root", "home"):
         if reserved in rest:
@@ -213,9 +140,9 @@ def mapping_version(source: Source, project: Project, vocabulary: Vocabulary, ke
     """Hash everything that decides which facts a raw record of the source becomes (32 hexadecimal digits).
 
     That is the mapping's text, its lookups' content, the source's settings, the vocabulary, the default
-    region of telephone numbers and the hashing key; where the files lie is no part of it.
+    region of telephone numbers and the hashing key; where records come from is no part of it.
     """
-    settings = source.model_dump(mode="json", exclude={"files", "mapping", "lookups"})
+    settings = source.model_dump(mode="json", exclude={"files", "stream", "mapping", "lookups"})
     lookups = {
         name: hashlib.sha256(_read(path, f"{project.file}: sources.{source.name}.lookups.{name}")).hexdigest()
         for name, path in project.lookup_files(source).items()

@@ -167,6 +167,12 @@ def preview_mapping(project: Project, source_name: str, rows: int = 5) -> Previe
     """
     plan = make_plan(project, load_vocabulary(), int(now().timestamp() * 1_000_000), "", (source_name,))
     source = plan.source(source_name)
+    if source.files is None:
+        raise UnreadableFileError(
+            "file_missing",
+            f"{source_name} is a stream: keep some of its records as JSON Lines in a folder, and name it in "
+            f"sources.{source_name}.files while you try the mapping",
+        )
     paths = find_files(source, project)
     if not paths:
         raise UnreadableFileError(
@@ -182,8 +188,10 @@ def _preview(path: Path, plan: Plan, source_name: str, rows: int) -> Preview:
     sha256 = content_hash(path)
     version = plan.versions[source_name]
     mapped = engine.map_batch(table, batch.absent_is_null)
-    origin = Origin(source.source_system, sha256, plan.received_at, version, source.fact, source.unit)
     stand_in = SourceFile(source_name, path, sha256, state_of(path), plan.received_at, version)
+    origin = Origin(
+        source.source_system, stand_in.raw_id, plan.received_at, version, source.fact, source.unit
+    )
     raw = RawPart(stand_in, 1, batch)
     made = make_facts(
         mapped.rows, origin, plan.identifiers(source_name), lambda numbers: digests_of(raw, engine, numbers)

@@ -13,10 +13,12 @@ from connectors.dead_letters import Reject
 from connectors.errors import MappingError, UnreadableFileError
 from connectors.files.discover import FileState, content_hash, find_files, state_of
 from connectors.files.read import read_lookups
+from connectors.ids import ID_DIGITS
 from connectors.keys import HashingKey, Identifiers, load_key
 from connectors.mapping.engine import MappingEngine
 from connectors.registry import Ingested, Seen, append_entries
-from milepost.project import Project, Source, mapping_version
+from milepost.project import Project, mapping_version
+from milepost.sources import Source
 from schemas.vocabulary import Vocabulary
 
 
@@ -35,6 +37,36 @@ class SourceFile:
     def key(self) -> str:
         """A key that no other file of the run has."""
         return f"{self.source}/{self.sha256}"
+
+    @property
+    def raw_id(self) -> str:
+        """What it is called among raw records; its records go by their number in it."""
+        return self.sha256[:ID_DIGITS]
+
+
+@dataclass(frozen=True)
+class StreamPart:
+    """A partition of a topic of raw records; a record's number in it is its offset."""
+
+    source: str
+    topic: str
+    partition: int
+    received_at: int
+    mapping_version: str
+
+    @property
+    def key(self) -> str:
+        """A key that no other partition has."""
+        return f"{self.source}/{self.raw_id}"
+
+    @property
+    def raw_id(self) -> str:
+        """What it is called among raw records; its records go by their number in it."""
+        return f"{self.topic}/{self.partition}"
+
+
+#: Where raw records come from: both can be mapped.
+RawOrigin = SourceFile | StreamPart
 
 
 @dataclass(frozen=True)
@@ -133,7 +165,7 @@ def discover(plan: Plan) -> Found:
     returned: list[Ingested] = []
     for name in plan.versions:
         paths = find_files(plan.source(name), plan.project)
-        if not paths:
+        if not paths and plan.source(name).files is not None:
             found.empty.append(name)
         contents: set[str] = set()
         for looked in _look(name, paths):

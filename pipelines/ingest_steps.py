@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
 import duckdb
@@ -25,7 +25,7 @@ from connectors.mapping.engine import MappingEngine
 from connectors.mapping.facts import Origin, make_facts
 from connectors.mapping.statement import ROW
 from connectors.registry import Ingested, append_entries
-from pipelines.ingest_plan import Plan, SourceFile, shown_path
+from pipelines.ingest_plan import Plan, RawOrigin, SourceFile, shown_path
 from schemas.contracts import frame_schema
 
 REJECTED, OUTCOMES = "rejected", "outcomes"
@@ -35,52 +35,56 @@ PROGRESS: dict[str, Callable[[int], None]] = {}
 
 Counts = Counter[str]
 
+#: Where records come from.
+From = TypeVar("From", bound=RawOrigin)
+
 
 @dataclass(frozen=True)
-class RawPart:
-    """Raw records on their way to the mapping."""
+class RawPart(Generic[From]):
+    """Raw records on their way to the mapping; see `connectors.mapping.facts.Origin` for `arrivals`."""
 
-    file: SourceFile
+    file: From
     part: int
     batch: RawBatch
     occurrences: pl.DataFrame | None = None
+    arrivals: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
-class FactsPart:
+class FactsPart(Generic[From]):
     """Facts on their way to the bus."""
 
-    file: SourceFile
+    file: From
     part: int
     facts: pl.DataFrame
 
 
 @dataclass(frozen=True)
-class RejectedPart:
+class RejectedPart(Generic[From]):
     """What a step rejects of a file's part."""
 
-    file: SourceFile
+    file: From
     part: int
     step: str
     rejects: list[Reject]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[From]):
     """What became of a part: counts, bus files by type of fact, and the fault that stopped the file, if any."""
 
-    file: SourceFile
+    file: From
     counts: Counts = field(default_factory=Counter)
     files: dict[str, list[str]] = field(default_factory=dict)
     error: str | None = None
 
 
-def counted(file: SourceFile, counts: dict[str, int], error: str | None = None) -> TaggedOutput:
+def counted(file: RawOrigin, counts: dict[str, int], error: str | None = None) -> TaggedOutput:
     """Report counts (and a fault) of a file."""
     return TaggedOutput(OUTCOMES, (file.key, Outcome(file, Counter(counts), {}, error)))
 
 
-def rejected(file: SourceFile, part: int, step: str, rejects: list[Reject]) -> TaggedOutput:
+def rejected(file: RawOrigin, part: int, step: str, rejects: list[Reject]) -> TaggedOutput:
     """Send what a step rejects to the dead letters."""
     return TaggedOutput(REJECTED, RejectedPart(file, part, step, rejects))
 
@@ -160,7 +164,7 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
         self.plan = plan
         self.engines: dict[str, MappingEngine] = {}
 
-    def process(self, raw: RawPart) -> Iterator[Any]:
+    def process(self, raw: RawPart[RawOrigin]) -> Iterator[Any]:
         """Yield FactsPart; rejects and counts aside."""
         file, source = raw.file, self.plan.source(raw.file.source)
         if file.source not in self.engines:
@@ -175,11 +179,12 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
             return
         origin = Origin(
             source.source_system,
-            file.sha256,
+            file.raw_id,
             file.received_at,
             file.mapping_version,
             source.fact,
             source.unit,
+            raw.arrivals,
         )
         made = make_facts(
             mapped.rows,
@@ -198,7 +203,7 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
         yield FactsPart(file, raw.part, made.facts)
 
 
-def digests_of(raw: RawPart, engine: MappingEngine, rows: pl.Series) -> pl.DataFrame:
+def digests_of(raw: RawPart[Any], engine: MappingEngine, rows: pl.Series) -> pl.DataFrame:
     """Give the digest and occurrence of raw records; of a file mapping, those of the file."""
     if engine.unit == "file":
         digest = pl.DataFrame({"digest": [raw.file.sha256], "occurrence": [1]})
@@ -235,7 +240,7 @@ class CheckFacts(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def process(self, part: FactsPart) -> Iterator[Any]:
+    def process(self, part: FactsPart[RawOrigin]) -> Iterator[Any]:
         """Yield FactsPart of good facts; rejects and counts aside."""
         fact = self.plan.source(part.file.source).fact
         checked = check_facts(part.facts, fact, self.plan.vocabulary)
@@ -265,7 +270,7 @@ class WriteFacts(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def process(self, part: FactsPart) -> Iterator[tuple[str, Outcome]]:
+    def process(self, part: FactsPart[SourceFile]) -> Iterator[tuple[str, Outcome[SourceFile]]]:
         """Yield the outcome: the names of the bus files."""
         file, fact = part.file, self.plan.source(part.file.source).fact
         stem = file_stem(file.source, file.sha256, file.mapping_version, part.part)
@@ -283,7 +288,7 @@ class WriteDeadLetters(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def process(self, part: RejectedPart) -> Iterator[tuple[str, Outcome]]:
+    def process(self, part: RejectedPart[SourceFile]) -> Iterator[tuple[str, Outcome[SourceFile]]]:
         """Yield the outcome: the name of the bus file."""
         file, bus = part.file, self.plan.bus
         place = Place(file.source, part.step, shown_path(file.path, self.plan), file.received_at)
@@ -299,7 +304,7 @@ class RegisterFile(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def process(self, outcomes: tuple[str, Iterable[Outcome]]) -> Iterator[Ingested]:
+    def process(self, outcomes: tuple[str, Iterable[Outcome[SourceFile]]]) -> Iterator[Ingested]:
         """Yield the entry that stands in the registry."""
         parts = list(outcomes[1])
         file = parts[0].file

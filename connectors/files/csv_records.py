@@ -32,7 +32,7 @@ from connectors.files.csv_tokens import (
     tokenise,
 )
 from connectors.mapping.statement import ROW
-from milepost.project import CsvSettings
+from milepost.sources import CsvSettings
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LEXICAL = {

@@ -8,7 +8,8 @@ from glob import has_magic
 from pathlib import Path
 
 from connectors.errors import UnreadableFileError
-from milepost.project import Project, Source
+from milepost.project import Project
+from milepost.sources import Source
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -31,7 +32,9 @@ class FileState:
 
 
 def find_files(source: Source, project: Project) -> list[Path]:
-    """List the source's files in order of their names; hidden ones are left out."""
+    """List the source's files in order of their names; hidden ones are left out. A stream alone has none."""
+    if source.files is None:
+        return []
     pattern = project.root / source.files
     if pattern.is_dir():
         found = [path for path in pattern.iterdir() if path.is_file()]

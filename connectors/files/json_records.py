@@ -3,9 +3,9 @@
 # ruff: noqa: S608 - the SQL is put together of constants and quoted names only
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import duckdb
 import numpy as np
@@ -31,7 +31,7 @@ MOST_KEYS = 2_000
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NEW_LINE, _CARRIAGE_RETURN = 10, 13
-_NO_OBJECT = ("bad_json", "not a JSON object; each line holds one, in braces")
+_NO_OBJECT = ("bad_json", "not a JSON object; each record is one, in braces")
 _TOO_LONG = ("record_too_long", f"a line of more than {LARGEST_RECORD // 2**20} MB")
 
 
@@ -41,14 +41,16 @@ def read_jsonl(path: Path) -> Iterator[RawBatch]:
     Raises:
         UnreadableFileError: the file can't be read to its end; what came before has been yielded.
     """
-    with opened(path) as stream, duckdb.connect(config={"threads": 1}) as connection:
-        yield from _Reader(stream, connection).batches()
+    with opened(path) as stream, JsonRecords() as records:
+        yield from _Lines(stream, records).batches()
 
 
-class _Reader:
-    def __init__(self, stream: BinaryIO, connection: duckdb.DuckDBPyConnection) -> None:
+class _Lines:
+    """Finds the lines of a stream of bytes."""
+
+    def __init__(self, stream: BinaryIO, records: JsonRecords) -> None:
         self.stream = stream
-        self.connection = connection
+        self.records = records
         self.row = 0
 
     def batches(self) -> Iterator[RawBatch]:
@@ -82,11 +84,38 @@ class _Reader:
         blank = (ends == starts) | ((ends == starts + 1) & (buffer[starts] == _CARRIAGE_RETURN))
         starts, ends = starts[~blank], ends[~blank]
         for at in range(0, starts.size, BATCH_RECORDS):
-            yield self._batch(content, starts[at : at + BATCH_RECORDS], ends[at : at + BATCH_RECORDS])
+            some = slice(at, at + BATCH_RECORDS)
+            numbers = np.arange(self.row + 1, self.row + 1 + starts[some].size, dtype=np.int64)
+            self.row += numbers.size
+            yield self.records.batch(content, starts[some], ends[some], numbers)
 
-    def _batch(self, content: bytes, starts: Longs, ends: Longs) -> RawBatch:
-        numbers = np.arange(self.row + 1, self.row + 1 + starts.size, dtype=np.int64)
-        self.row += starts.size
+
+class JsonRecords:
+    """Makes records of JSON texts; it is a context manager that holds a DuckDB."""
+
+    def __init__(self) -> None:
+        self.connection = duckdb.connect(config={"threads": 1})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def of_values(self, values: Sequence[bytes], numbers: Longs) -> RawBatch:
+        """Make records of single texts, such as the values of messages, with their numbers."""
+        content = b"\n".join(values)
+        sizes = np.fromiter((len(value) for value in values), np.int64, len(values))
+        starts = np.zeros(len(values), np.int64)
+        np.cumsum(sizes[:-1] + 1, out=starts[1:])
+        return self.batch(content, starts, starts + sizes, numbers)
+
+    def batch(self, content: bytes, starts: Longs, ends: Longs, numbers: Longs) -> RawBatch:
+        """Make records of the texts that start and end at these places.
+
+        Raises:
+            UnreadableFileError: values have been used as keys.
+        """
         bad = _bad_lines(content, starts, ends)
         rejects = [
             Reject(*fault, content[starts[at] : ends[at]], int(numbers[at]))
@@ -105,16 +134,17 @@ class _Reader:
         others = self.connection.execute(f"SELECT {ROW}, line FROM records WHERE NOT is_object").fetchall()
         rejects.extend(Reject(*_NO_OBJECT, line.encode(), row) for row, line in others)
         rejects.sort(key=lambda reject: reject.row or 0)
-        return RawBatch(self._columns(self._keys()), rejects, absent_is_null=True)
+        last = int(numbers[-1]) if numbers.size else 0
+        return RawBatch(self._columns(self._keys(last)), rejects, absent_is_null=True)
 
-    def _keys(self) -> list[str]:
+    def _keys(self, last: int) -> list[str]:
         rows = self.connection.execute(
             "SELECT DISTINCT unnest(json_keys(line)) AS key FROM records WHERE is_object ORDER BY key"
         ).fetchall()
         if len(rows) > MOST_KEYS:
             raise UnreadableFileError(
                 "too_many_keys",
-                f"more than {MOST_KEYS} different keys near record {self.row}; put what varies into one object",
+                f"more than {MOST_KEYS} different keys near record {last}; put what varies into one object",
             )
         return [key for (key,) in rows]
 
@@ -148,7 +178,10 @@ def _no_records() -> pa.Table:
 def _bad_lines(content: bytes, starts: Longs, ends: Longs) -> dict[int, tuple[str, str]]:
     """Say what is wrong with the bytes of lines, by their place; sound bytes are looked at as a whole."""
     bad = {
-        int(at): ("field_too_long", f"a line of {ends[at] - starts[at]} bytes; {LARGEST_FIELD} are the most")
+        int(at): (
+            "field_too_long",
+            f"a record of {ends[at] - starts[at]} bytes; {LARGEST_FIELD} are the most",
+        )
         for at in np.flatnonzero(ends - starts > LARGEST_FIELD)
     }
     if _byte_fault(content) is None:

@@ -13,7 +13,8 @@ from connectors.files.csv_records import read_csv
 from connectors.files.discover import format_of
 from connectors.files.json_records import read_jsonl
 from connectors.files.typed_records import read_avro, read_parquet
-from milepost.project import CsvSettings, Project, ProjectError, Source
+from milepost.project import Project, ProjectError
+from milepost.sources import CsvSettings, Source
 
 
 def read_batches(path: Path, source: Source) -> Iterator[RawBatch]:

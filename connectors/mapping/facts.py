@@ -23,19 +23,19 @@ _UTC = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows come from."""
+    """Where the rows come from.
+
+    `raw_id` is what the file, or the partition of a stream, is called among raw records. `received_at` (microseconds,
+    UTC) is when they came in; where each came in by itself, `arrivals` says when: `_row`, `arrived_at` (UTC).
+    """
 
     system: str
-    content: str
+    raw_id: str
     received_at: int
     mapping_version: str
     fact: str
     unit: str
-
-    @property
-    def raw_id(self) -> str:
-        """The id of the file among raw records."""
-        return self.content[:ID_DIGITS]
+    arrivals: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ def make_facts(rows: pl.DataFrame, origin: Origin, identifiers: Identifiers, dig
     schema = frame_schema(origin.fact)
     columns = [_column(name, kind, named, rows.height) for name, kind in schema.items()]
     facts = pl.DataFrame([*columns, rows[ROW]])
+    if origin.arrivals is not None:
+        facts = (
+            facts.join(origin.arrivals, on=ROW, how="left", maintain_order="left")
+            .with_columns(pl.coalesce("received_at", "arrived_at").alias("received_at"))
+            .drop("arrived_at")
+        )
     return Made(facts.with_columns(_defaults(origin, identifiers.vocabulary)), filtered)
 
 

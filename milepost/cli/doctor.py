@@ -21,7 +21,8 @@ from milepost.cli.exit_codes import ExitCode
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
 
 if TYPE_CHECKING:
-    from milepost.project import Project, Source
+    from milepost.project import Project
+    from milepost.sources import Source
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 #: Below that much free space a run may fail; a home of the demonstration takes about a tenth of it.
@@ -257,6 +258,8 @@ def _check_source(source: Source, project: Project) -> Finding:
             lookups=read_lookups(source, project),
             vocabulary=load_vocabulary(),
         )
+        if source.files is None:
+            return Finding(check, "ok", f"a stream, mapped by {source.mapping}")
         files = find_files(source, project)
         if not files:
             remedy = f"put files there, or correct sources.{source.name}.files"

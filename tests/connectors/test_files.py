@@ -19,7 +19,7 @@ from connectors.files.batch import RawBatch
 from connectors.files.csv_records import read_csv
 from connectors.files.json_records import read_jsonl
 from connectors.files.typed_records import read_avro, read_parquet
-from milepost.project import CsvSettings
+from milepost.sources import CsvSettings
 
 
 def records(batches: list[RawBatch]) -> list[dict[str, object]]:

@@ -53,7 +53,7 @@ def facts(
             )
         return runs.digests(raw).with_columns(pl.lit(1, pl.Int64).alias("occurrence"))
 
-    origin = Origin("shop", "c" * 64, 5, "v", fact, unit)
+    origin = Origin("shop", "c" * 32, 5, "v", fact, unit)
     identifiers = Identifiers(load_vocabulary(), HashingKey(b"0" * 32), "DE")
     return make_facts(runs.map_batch(raw).rows, origin, identifiers, digests).facts
 

@@ -35,7 +35,7 @@ def facts_of(project_folder: Path) -> tuple[dict[str, pl.DataFrame], int]:
             lookups=read_lookups(source, project),
             vocabulary=vocabulary,
         )
-        origin = Origin(source.source_system, "0" * 64, 0, "1", source.fact, source.unit)
+        origin = Origin(source.source_system, "0" * 32, 0, "1", source.fact, source.unit)
         for file in find_files(source, project):
             batches = list(read_batches(file, source))
             rejected += sum(len(batch.rejects) for batch in batches)
