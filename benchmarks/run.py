@@ -23,7 +23,7 @@ from benchmarks.events import DEFAULT_SEED, EventFiles, prepare_events, write_ba
 from benchmarks.meter import Measured, measure
 from benchmarks.milepost_contestant import PUBLISHING
 from benchmarks.report import Bar, markdown
-from pipelines.stitch import WAREHOUSE_FILE
+from warehouse.definitions import WORKING_COPY
 
 RESULTS = Path(__file__).parent / "results"
 GIGABYTE = 10**9
@@ -79,7 +79,7 @@ def run_milepost(events: EventFiles, home: Path) -> Contest:
     """Run Milepost's full rebuild through Beam into a fresh home."""
     files = [str(path) for path in sorted(events.bus.glob("*.avro"))]
     measured = measure("benchmarks.milepost_contestant", str(home), *files)
-    return Contest("Milepost", events.events, measured, _digests(home / WAREHOUSE_FILE))
+    return Contest("Milepost", events.events, measured, _digests(home / WORKING_COPY))
 
 
 def staged_row(milepost: Contest) -> dict[str, Any]:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import apache_beam as beam
-import duckdb
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from connectors.bus import Bus
 from milepost.rules import Rules
+from milepost.units import Nodes
 from pipelines.progress import Progress, listening
 from pipelines.staging import Staging
-from pipelines.stitch_increment import StitchIncrement
+from pipelines.stitch_increment import StitchIncrement, stitch_increment
 from pipelines.stitch_publish import (
-    Publication,
+    Change,
+    Record,
     Step,
-    audit,
-    fill_store,
-    fill_warehouse,
-    sign,
+    StitchReport,
+    publish_staged,
     stage_channel_credits,
-    staged_fates,
-    staged_quarantined,
-    staged_rejected,
+    stitch_report,
 )
 from pipelines.stitch_rebuild import (
     Connect,
@@ -42,12 +38,7 @@ from pipelines.stitch_rebuild import (
 )
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
-from warehouse.audit import AuditResult
-from warehouse.definitions import BULK_SETTINGS, create_warehouse, open_warehouse
-from warehouse.store import Store
-
-STORE_FILE = "store.duckdb"
-WAREHOUSE_FILE = "journeys.duckdb"
+from warehouse.places import Places, places_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,10 @@ def facts_on(bus: Bus) -> tuple[FactFile, ...]:
 
 @dataclass(frozen=True)
 class StitchRequest:
-    """What a stitch works on: the home, all files of facts that stand on the bus, words, settings and their hash."""
+    """What a stitch works on: the home, all files of facts that stand on the bus, words, settings and their hash.
+
+    `store_url` names the database that holds store and warehouse; None where files of the home do.
+    """
 
     home: Path
     files: tuple[FactFile, ...]
@@ -82,38 +76,7 @@ class StitchRequest:
     rules: Rules
     rules_hash: str
     published_at: datetime
-
-
-@dataclass(frozen=True)
-class StitchReport:
-    """What a stitch did.
-
-    `mode` is `rebuild`, `increment` or `nothing`; `reasons` say why a rebuild was needed. `fates` counts the facts
-    of the run (`source`, `fate`, `facts`); `rejected` and `quarantined` are its dead letters and what row-level
-    expectations set aside; `publication` and `audit` are None where there was nothing to do.
-    """
-
-    mode: str
-    reasons: tuple[str, ...]
-    fates: pl.DataFrame
-    rejected: pl.DataFrame
-    quarantined: pl.DataFrame
-    publication: Publication | None
-    audit: AuditResult | None
-
-
-class AuditWithheldError(Exception):
-    """An audit withheld the publication: the old one stays readable, and a later run takes the facts up again."""
-
-    def __init__(self, report: StitchReport) -> None:
-        self.report = report
-        audit = report.audit
-        failures = [] if audit is None else audit.failures
-        listed = "; ".join(
-            f"{f.table}: {f.doc} ({', such as '.join([f'{f.unexpected_count:,} rows', *f.examples[:1]])})"
-            for f in failures
-        )
-        super().__init__(f"The audit withheld the publication: {listed}")
+    store_url: str | None = field(default=None, repr=False)
 
 
 def run_stitch(
@@ -123,7 +86,7 @@ def run_stitch(
     options: Sequence[str] = (),
     progress: Progress | None = None,
     step: Step = lambda _: None,
-    record: Callable[[StitchReport], None] = lambda _: None,
+    record: Record = lambda *_: None,
 ) -> StitchReport:
     """Stitch what is new on the bus, or everything, and publish it.
 
@@ -133,8 +96,7 @@ def run_stitch(
         options: of Beam.
         progress: told of facts read and folded.
         step: told of each step of the publication, before it is taken.
-        record: told what is rejected and quarantined, before anything is published: a run that dies behind that
-            finds the facts stitched, and does not reject them again. It may be told the same twice.
+        record: told what is rejected and quarantined.
 
     Raises:
         AuditWithheldError: a critical expectation failed; nothing was published.
@@ -143,48 +105,74 @@ def run_stitch(
     staging_root = request.home / "staging"
     Staging(str(staging_root)).clear()
     settings = StitchSettings(Staging(str(staging_root / run_id)), request.vocabulary, request.rules, run_id)
-    files, reasons = _plan(request, rebuild=rebuild)
-    if not files and not reasons:
-        empty = settings.staging
-        return StitchReport(
-            "nothing", (), staged_fates(empty), staged_rejected(empty), staged_quarantined(empty), None, None
-        )
+    with places_of(request.home, request.store_url) as places:
+        files, reasons = _plan(places, request, rebuild=rebuild)
+        names = tuple(file.name for file in files)
+        change = Change(request.published_at, request.rules_hash, files=names, reasons=reasons)
+        if not files and not reasons:
+            return stitch_report(settings, change)
+        try:
+            with places.lent(), listening(run_id, progress):
+                if reasons:
+                    _rebuild(settings, request.files, options)
+                    stage_channel_credits(settings)
+                else:
+                    _increment(settings, request, files, options)
+            return publish_staged(places, settings, change, step=step, record=record)
+        finally:
+            settings.staging.clear()
+
+
+def publish_increment(
+    places: Places,
+    settings: StitchSettings,
+    facts: Mapping[str, pl.DataFrame],
+    nodes: list[Nodes],
+    change: Change,
+    *,
+    step: Step = lambda _: None,
+    record: Record = lambda *_: None,
+) -> StitchReport:
+    """Stitch new facts into open places and publish what changes: a micro-batch of a process that keeps running.
+
+    Args:
+        places: open ones, of which nothing is under way.
+        settings: of this batch; its staging is a folder of its own, which is empty and removed at the end.
+        facts: new ones by type, every type there is, with the columns of `staged_schema`; `unit` may hold anything.
+        nodes: what they name, see `milepost.units.find_nodes`.
+        change: what is recorded with them, such as the offsets behind them.
+        step: told of each step of the publication, before it is taken.
+        record: told what is rejected and quarantined.
+
+    Raises:
+        AuditWithheldError: a critical expectation failed; nothing was published.
+    """
     try:
-        with listening(run_id, progress):
-            if reasons:
-                _rebuild(settings, request.files, options)
-                stage_channel_credits(settings)
-            else:
-                _increment(settings, request.home, files, options)
-        return _publish(settings, request, files, reasons, step, record)
+        stitch_increment(settings, places, facts, nodes)
+        return publish_staged(places, settings, change, step=step, record=record)
     finally:
         settings.staging.clear()
 
 
-def _plan(request: StitchRequest, *, rebuild: bool) -> tuple[list[FactFile], tuple[str, ...]]:
+def _plan(places: Places, request: StitchRequest, *, rebuild: bool) -> tuple[list[FactFile], tuple[str, ...]]:
     """Give the files that are new, and the reasons for which everything must be folded again."""
-    store = Store(request.home / STORE_FILE)
-    warehouse = open_warehouse(request.home / WAREHOUSE_FILE)
-    try:
-        create_warehouse(warehouse, request.vocabulary)
-        stitched = store.stitched_files()
-        current = {file.name for file in request.files}
-        new = [file for file in request.files if file.name not in stitched]
-        reasons = []
-        if rebuild:
-            reasons.append("a rebuild was asked for")
-        if store.state("publishing"):
-            reasons.append("the run before died while it published")
-        if stitched - current:
-            reasons.append("records were mapped anew")
-        if stitched and store.state("rules_hash") != request.rules_hash:
-            reasons.append("mappings, vocabulary or settings changed")
-        if new and not stitched:
-            reasons.append("these are the first facts")
-        return (list(request.files) if reasons else new), tuple(reasons)
-    finally:
-        warehouse.close()
-        store.close()
+    store = places.store
+    places.warehouse.create(request.vocabulary)
+    stitched = store.stitched_files()
+    current = {file.name for file in request.files}
+    new = [file for file in request.files if file.name not in stitched]
+    reasons = []
+    if rebuild:
+        reasons.append("a rebuild was asked for")
+    if store.is_torn():
+        reasons.append("the run before died while it published")
+    if stitched - current:
+        reasons.append("records were mapped anew")
+    if stitched and store.state("rules_hash") != request.rules_hash:
+        reasons.append("mappings, vocabulary or settings changed")
+    if new and not stitched:
+        reasons.append("these are the first facts")
+    return (list(request.files) if reasons else new), tuple(reasons)
 
 
 def _pipeline(options: Sequence[str]) -> beam.Pipeline:
@@ -212,7 +200,7 @@ def _rebuild(settings: StitchSettings, files: Sequence[FactFile], options: Seque
 
 
 def _increment(
-    settings: StitchSettings, home: Path, files: Sequence[FactFile], options: Sequence[str]
+    settings: StitchSettings, request: StitchRequest, files: Sequence[FactFile], options: Sequence[str]
 ) -> None:
     """Fold the units that new facts touch: what changes is staged."""
     with _pipeline(options) as pipeline:
@@ -222,81 +210,5 @@ def _increment(
             >> beam.Create([(file.fact_type, file.name, file.path) for file in files], reshuffle=False)
             | "Decode" >> beam.ParDo(Decode(settings))
             | "All batches" >> beam.combiners.ToList()
-            | "Stitch"
-            >> beam.ParDo(StitchIncrement(settings, str(home / STORE_FILE), str(home / WAREHOUSE_FILE)))
+            | "Stitch" >> beam.ParDo(StitchIncrement(settings, str(request.home), request.store_url))
         )
-
-
-def _publish(
-    settings: StitchSettings,
-    request: StitchRequest,
-    files: Sequence[FactFile],
-    reasons: tuple[str, ...],
-    step: Step,
-    record: Callable[[StitchReport], None],
-) -> StitchReport:
-    """Audit what is staged, and publish it; see `pipelines.stitch_publish` for the order."""
-    rebuild = bool(reasons)
-    mode = "rebuild" if rebuild else "increment"
-    by_source: dict[str, dict[str, int]] = {}
-    for source, fate, facts in staged_fates(settings.staging).iter_rows():
-        by_source.setdefault(source, {})[fate] = facts
-    publication = Publication(
-        f"p-{uuid.uuid4().hex}", request.published_at, request.rules_hash, by_source, facts=0
-    )
-    record(_report(settings, mode, reasons, publication, None))
-    store = Store(request.home / STORE_FILE)
-    warehouse = open_warehouse(request.home / WAREHOUSE_FILE)
-    try:
-        for setting in BULK_SETTINGS:
-            warehouse.execute(setting)
-        with _transaction(warehouse):
-            step("warehouse")
-            fill_warehouse(settings, warehouse, rebuild=rebuild)
-            step("audit")
-            result = audit(settings, warehouse)
-            report = _report(settings, mode, reasons, publication, result)
-            if not result.passed:
-                raise AuditWithheldError(report)
-            step("store")
-            fill_store(settings, store, publication, [file.name for file in files], rebuild=rebuild)
-            publication = replace(publication, facts=store.fact_count())
-            sign(warehouse, publication, result)
-            step("commit")
-        step("done")
-        store.set_state("publishing", None)
-    finally:
-        warehouse.close()
-        store.close()
-    return replace(report, publication=publication)
-
-
-@contextmanager
-def _transaction(warehouse: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """A reader sees all of what is done inside, or nothing."""
-    warehouse.execute("BEGIN TRANSACTION")
-    try:
-        yield
-    except BaseException:
-        warehouse.execute("ROLLBACK")
-        raise
-    warehouse.execute("COMMIT")
-
-
-def _report(
-    settings: StitchSettings,
-    mode: str,
-    reasons: tuple[str, ...],
-    publication: Publication | None,
-    result: AuditResult | None,
-) -> StitchReport:
-    staging = settings.staging
-    return StitchReport(
-        mode,
-        reasons,
-        staged_fates(staging),
-        staged_rejected(staging),
-        staged_quarantined(staging),
-        publication,
-        result,
-    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-import duckdb
 import numpy as np
 import polars as pl
 
@@ -23,7 +22,7 @@ from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import quarantine
-from warehouse.definitions import open_warehouse, read_frame
+from warehouse.places import Places, Warehouse, places_of
 from warehouse.store import PATH_COUNTS, Store
 
 
@@ -56,20 +55,15 @@ def _keep_stored(labels: UInt64Array, stored: pl.DataFrame) -> pl.Series:
 class StitchIncrement(beam.DoFn):  # type: ignore[misc]
     """All new batches → the number of units that were folded; what changes is staged."""
 
-    def __init__(self, settings: StitchSettings, store: str, warehouse: str) -> None:
+    def __init__(self, settings: StitchSettings, home: str, store_url: str | None) -> None:
         self.settings = settings
-        self.store = store
-        self.warehouse = warehouse
+        self.home = home
+        self.store_url = store_url
 
     def process(self, element: Iterable[Spill]) -> Iterator[int]:
-        store = Store(Path(self.store))
-        warehouse = open_warehouse(Path(self.warehouse))
-        try:
+        with places_of(Path(self.home), self.store_url) as places:
             facts, nodes = _read_spills(self.settings, sorted(element, key=lambda spill: spill.name))
-            yield stitch_increment(self.settings, store, warehouse, facts, nodes)
-        finally:
-            warehouse.close()
-            store.close()
+            yield stitch_increment(self.settings, places, facts, nodes)
 
 
 def _read_spills(
@@ -98,8 +92,7 @@ def _read_spills(
 
 def stitch_increment(
     settings: StitchSettings,
-    store: Store,
-    warehouse: duckdb.DuckDBPyConnection,
+    places: Places,
     facts: Mapping[str, pl.DataFrame],
     nodes: list[Nodes],
 ) -> int:
@@ -107,12 +100,11 @@ def stitch_increment(
 
     Args:
         settings: of the run.
-        store: the facts so far; it is only read.
-        warehouse: the tables so far; it is only read.
+        places: the facts and tables so far; they are only read.
         facts: new ones by type, every type there is, with `key` and a `unit` that this function sets.
         nodes: what they name.
     """
-    vocabulary, rules = settings.vocabulary, settings.rules
+    vocabulary, rules, store = settings.vocabulary, settings.rules, places.store
     touched = find_touched(nodes, store)
     known = store.load_facts(touched.units)
     before = {
@@ -130,7 +122,7 @@ def stitch_increment(
         {name: pl.concat([before[name], added[name]]) for name in FACT_TYPES}, quarantine, vocabulary, rules
     )
     report(settings.run_id, "folded", sum(frame.height for frame in added.values()))
-    across = _Across(settings, store, warehouse, touched, old, new)
+    across = _Across(settings, store, places.warehouse, touched, old, new)
     old_tables = {**old.tables, **across.old_tables}
     new_tables = {**new.tables, **across.new_tables}
     for name, frame in old_tables.items():
@@ -184,7 +176,7 @@ class _Across:
         self,
         settings: StitchSettings,
         store: Store,
-        warehouse: duckdb.DuckDBPyConnection,
+        warehouse: Warehouse,
         touched: Touched,
         old: UnitFold,
         new: UnitFold,
@@ -213,18 +205,6 @@ class _Across:
         days = pl.concat([part.select("campaign_id", "day") for part in parts])
         return days.filter(pl.col("campaign_id").is_not_null()).unique()
 
-    def _on(self, days: pl.DataFrame, table: str, day: str, columns: str) -> pl.DataFrame:
-        """Read rows of campaign-days from the warehouse."""
-        self.warehouse.register("changed_days", days.to_arrow())
-        try:
-            rows: pl.DataFrame = self.warehouse.sql(
-                f"SELECT {columns} FROM journey.{table} AS rows JOIN changed_days AS days"  # noqa: S608
-                f" ON rows.campaign_id = days.campaign_id AND {day} = days.day"
-            ).pl()
-        finally:
-            self.warehouse.unregister("changed_days")
-        return rows
-
     def _spend(self, days: pl.DataFrame, old: UnitFold, new: UnitFold) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Give table `spend` as it was, and the facts of spend as they are.
 
@@ -234,7 +214,7 @@ class _Across:
         facts = ["event_id", "campaign_id", "channel", "day", "amount_micros", "currency", "source"]
         before = pl.DataFrame(schema=schema)
         if days.height:
-            before = self._on(days, "spend", "rows.day", "rows.*").cast(schema)
+            before = self.warehouse.rows_on("spend", days)
         homeless = [fold.spend.filter(pl.col("campaign_id").is_null()).select(facts) for fold in (old, new)]
         was, now = (
             homeless[0].cast(before.select(facts).schema),
@@ -242,7 +222,7 @@ class _Across:
         )
         vanished = was.join(now, on=facts, how="anti", nulls_equal=True).get_column("event_id")
         if len(vanished):
-            before = pl.concat([before, self._by_key("spend", "event_id", vanished)])
+            before = pl.concat([before, self.warehouse.rows_with("spend", "event_id", vanished)])
         on_days = pl.concat(
             [
                 before.filter(pl.col("campaign_id").is_not_null()).join(old.spend, on="event_id", how="anti"),
@@ -259,32 +239,18 @@ class _Across:
         schema = self.tables["spend_shares"].polars_schema
         if not days.height:
             return pl.DataFrame(schema=schema), pl.DataFrame(schema=schema)
-        before = self._on(days, "spend_shares", "rows.day", "rows.*").cast(schema)
+        before = self.warehouse.rows_on("spend_shares", days)
         _, spend = self._spend(days, old, new)
         spend = spend.join(days, on=["campaign_id", "day"], how="semi")
         if not spend.height:
             return before, pl.DataFrame(schema=schema)
-        touches = self._on(
-            days,
-            "touchpoints",
-            "rows.occurred_at::DATE",
-            "rows.event_id, rows.campaign_id, rows.occurred_at, rows.kind",
-        )
-        elsewhere = touches.join(old.folded.timeline, on="event_id", how="anti").with_columns(
-            pl.col("occurred_at").dt.replace_time_zone("UTC")
-        )
+        touches = self.warehouse.touches_on(days)
+        elsewhere = touches.join(old.folded.timeline, on="event_id", how="anti")
         here = new.folded.timeline.select(
             "event_id", "campaign_id", "occurred_at", pl.col("kind").cast(pl.String)
         )
         after = share_spend(spend, pl.concat([elsewhere, here]), self.settings.vocabulary)
         return before, shaped("spend_shares", after)
-
-    def _by_key(self, table: str, key: str, values: pl.Series) -> pl.DataFrame:
-        self.warehouse.register("asked", pl.DataFrame({"value": values}).to_arrow())
-        try:
-            return read_frame(self.warehouse, self.tables[table], where=f"{key} IN (FROM asked)")
-        finally:
-            self.warehouse.unregister("asked")
 
     def _others_with_changed_costs(
         self, before: pl.DataFrame, after: pl.DataFrame, old: UnitFold, new: UnitFold
@@ -300,24 +266,10 @@ class _Across:
         changed = changed.filter(~changed.is_in(known.unique().implode())).unique()
         if not len(changed):
             return None
-        self.warehouse.register("changed_touches", pl.DataFrame({"event_id": changed}).to_arrow())
-        try:
-            offers = self.warehouse.sql(
-                "SELECT DISTINCT handover_id FROM journey.handovers AS offers JOIN journey.touchpoints AS offer"
-                " ON offer.event_id = offers.handover_id SEMI JOIN (SELECT subject_type, subject_id FROM"
-                " journey.touchpoints SEMI JOIN changed_touches USING (event_id)) AS touched"
-                " ON offer.subject_type = touched.subject_type AND offer.subject_id = touched.subject_id"
-                " WHERE offers.step = 'offered'"
-            ).pl()
-        finally:
-            self.warehouse.unregister("changed_touches")
-        if not offers.height:
+        offers = self.warehouse.offers_beside(changed)
+        if not len(offers):
             return None
-        units = (
-            self.store.units_of(node_hash(offers.get_column("handover_id"), "fact/"))
-            .get_column("unit")
-            .unique()
-        )
+        units = self.store.units_of(node_hash(offers, "fact/")).get_column("unit").unique()
         units = units.filter(~units.is_in(pl.Series(self.touched.units).implode()))
         if not len(units):
             return None
@@ -347,7 +299,7 @@ class _Across:
         ids = timeline.filter(pl.col("campaign_id").is_not_null()).get_column("event_id")
         if not len(ids):
             return shares
-        published = self._by_key("spend_shares", "touch_id", ids)
+        published = self.warehouse.rows_with("spend_shares", "touch_id", ids)
         return pl.concat([shares, published.join(days, on=["campaign_id", "day"], how="anti")])
 
 

@@ -2,17 +2,18 @@
 
 The order is: the warehouse's transaction is filled and audited, and stays open; the store changes, with a note that a
 publication is under way; the warehouse's transaction is committed; the note is taken away. A run
-that finds the note rebuilds, so store and warehouse agree again.
+that finds the note rebuilds, so store and warehouse agree again. Where both are one database, they change in one
+transaction, and there is no note.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import duckdb
 import numpy as np
 import polars as pl
 
@@ -26,13 +27,7 @@ from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from warehouse.audit import AuditResult, combine_violations, judge
 from warehouse.audit.whole import count_whole_violations, planned_whole_laws
-from warehouse.definitions import (
-    create_warehouse,
-    insert_files,
-    insert_frame,
-    sql_types,
-    without_time_zones,
-)
+from warehouse.places import Places, Warehouse
 from warehouse.store import PATH_COUNTS, Store
 
 #: Tables that a publication fills; the others say how it came to be.
@@ -53,6 +48,148 @@ class Publication:
     facts: int
 
 
+@dataclass(frozen=True)
+class StitchReport:
+    """What a stitch did.
+
+    `mode` is `rebuild`, `increment` or `nothing`; `reasons` say why a rebuild was needed. `fates` counts the facts
+    of the run (`source`, `fate`, `facts`); `rejected` and `quarantined` are its dead letters and what row-level
+    expectations set aside; `publication` and `audit` are None where there was nothing to do.
+    """
+
+    mode: str
+    reasons: tuple[str, ...]
+    fates: pl.DataFrame
+    rejected: pl.DataFrame
+    quarantined: pl.DataFrame
+    publication: Publication | None
+    audit: AuditResult | None
+
+
+#: Told, before anything is published, what is rejected and quarantined: a run that dies behind that finds the facts
+#: stitched, and does not reject them again. It may be told the same twice.
+Record = Callable[[Warehouse, StitchReport], None]
+
+
+class AuditWithheldError(Exception):
+    """An audit withheld the publication: the old one stays readable, and a later run takes the facts up again."""
+
+    def __init__(self, report: StitchReport) -> None:
+        self.report = report
+        audit = report.audit
+        failures = [] if audit is None else audit.failures
+        listed = "; ".join(
+            f"{f.table}: {f.doc} ({', such as '.join([f'{f.unexpected_count:,} rows', *f.examples[:1]])})"
+            for f in failures
+        )
+        super().__init__(f"The audit withheld the publication: {listed}")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a publication records beside the staged rows.
+
+    `files` are the bus files, and `offsets` where the topics stand, whose facts are in the store with it. `reasons`
+    say why everything was folded again; none where only what new facts touch was. With `announce`, the customers
+    whose journeys change go to the outbox.
+    """
+
+    published_at: datetime
+    rules_hash: str
+    files: tuple[str, ...] = ()
+    offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    announce: bool = False
+
+    @property
+    def rebuild(self) -> bool:
+        """Everything was folded again."""
+        return bool(self.reasons)
+
+
+def publish_staged(
+    places: Places,
+    settings: StitchSettings,
+    change: Change,
+    *,
+    step: Step = lambda _: None,
+    record: Record = lambda *_: None,
+) -> StitchReport:
+    """Audit what is staged, and publish it.
+
+    Args:
+        places: open ones, of which nothing is under way.
+        settings: of the run; its staging holds the rows.
+        change: what is recorded with them.
+        step: told of each step, before it is taken: `warehouse`, `audit`, `store`, `commit`, `done`.
+        record: told what is rejected and quarantined.
+
+    Raises:
+        AuditWithheldError: a critical expectation failed; nothing was published.
+    """
+    publication = _publication(settings.staging, change)
+    record(places.warehouse, stitch_report(settings, change, publication))
+    with places.warehouse.transaction():
+        step("warehouse")
+        customers = _changed_customers(settings.staging, places.warehouse, change)
+        fill_warehouse(settings, places.warehouse, rebuild=change.rebuild)
+        step("audit")
+        result = audit(settings, places.warehouse)
+        report = stitch_report(settings, change, publication, result)
+        if not result.passed:
+            raise AuditWithheldError(report)
+        step("store")
+        with places.store.transaction():
+            fill_store(settings, places.store, publication, change)
+            places.store.add_to_outbox(publication.publication_id, customers)
+        publication = replace(publication, facts=places.store.fact_count())
+        places.warehouse.sign(_publication_row(publication, result), publication.published_at)
+        step("commit")
+    step("done")
+    places.store.forget_publication()
+    return replace(report, publication=publication)
+
+
+def _publication(staging: Staging, change: Change) -> Publication:
+    by_source: dict[str, dict[str, int]] = {}
+    for source, fate, facts in staged_fates(staging).iter_rows():
+        by_source.setdefault(source, {})[fate] = facts
+    return Publication(f"p-{uuid.uuid4().hex}", change.published_at, change.rules_hash, by_source, facts=0)
+
+
+def stitch_report(
+    settings: StitchSettings,
+    change: Change,
+    publication: Publication | None = None,
+    result: AuditResult | None = None,
+) -> StitchReport:
+    """Say what a stitch did, from what it staged."""
+    mode = "nothing" if publication is None else "rebuild" if change.rebuild else "increment"
+    staging = settings.staging
+    return StitchReport(
+        mode,
+        change.reasons,
+        staged_fates(staging),
+        staged_rejected(staging),
+        staged_quarantined(staging),
+        publication,
+        result,
+    )
+
+
+def _changed_customers(staging: Staging, warehouse: Warehouse, change: Change) -> pl.Series:
+    """Name the customers whose journeys change or go, before the tables do."""
+    if not change.announce:
+        return pl.Series(dtype=pl.String)
+    coming = [read_whole(path).get_column("customer_id") for path in staging.files("tables", "journeys")]
+    if change.rebuild:
+        going = [warehouse.column("journeys", "customer_id")]
+    else:
+        gone = staging.path("gone", "journeys")
+        going = [read_whole(gone).get_column("customer_id")] if gone.exists() else []
+    return pl.concat([pl.Series(dtype=pl.String), *coming, *going])
+
+
 def staged_fates(staging: Staging) -> pl.DataFrame:
     """Sum the fates of the new facts: `source`, `fate`, `facts`."""
     fates = staging.read("fates", schema=FATES)
@@ -69,7 +206,7 @@ def staged_quarantined(staging: Staging) -> pl.DataFrame:
     return staging.read("quarantined", schema=QUARANTINED)
 
 
-def audit(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection) -> AuditResult:
+def audit(settings: StitchSettings, warehouse: Warehouse) -> AuditResult:
     """Judge what was counted in the staged rows, and the laws of the whole as the open transaction sees the tables."""
     staging = settings.staging
     planned = [
@@ -93,22 +230,20 @@ def stage_channel_credits(settings: StitchSettings) -> None:
     staging.write_whole(credited, "tables", "channel_credits", "all")
 
 
-def fill_store(
-    settings: StitchSettings, store: Store, publication: Publication, files: list[str], *, rebuild: bool
-) -> None:
-    """Change the store to what is staged in one transaction, with a note of the publication under way."""
+def fill_store(settings: StitchSettings, store: Store, publication: Publication, change: Change) -> None:
+    """Change the store to what is staged, in the transaction that is open."""
     staging = settings.staging
-    with store.transaction():
-        store.set_state("publishing", publication.publication_id)
-        if rebuild:
-            store.clear()
-        for path in staging.files("gone_facts"):
-            store.delete_facts(path.name, read_whole(path).get_column("event_id"))
-        for name in FACT_TYPES:
-            store.insert_facts(name, staging.files("facts", name))
-        _change_rest(staging, store)
-        store.add_stitched_files(files)
-        store.set_state("rules_hash", publication.rules_hash)
+    store.note_publication(publication.publication_id)
+    if change.rebuild:
+        store.clear()
+    for path in staging.files("gone_facts"):
+        store.delete_facts(path.name, read_whole(path).get_column("event_id"))
+    for name in FACT_TYPES:
+        store.insert_facts(name, staging.files("facts", name))
+    _change_rest(staging, store)
+    store.add_stitched_files(change.files)
+    store.set_offsets(change.offsets)
+    store.set_state("rules_hash", publication.rules_hash)
 
 
 def _change_rest(staging: Staging, store: Store) -> None:
@@ -122,59 +257,22 @@ def _change_rest(staging: Staging, store: Store) -> None:
     store.set_path_counts(_summed_path_counts(staging).filter(pl.col("conversions") != 0))
 
 
-def fill_warehouse(settings: StitchSettings, warehouse: duckdb.DuckDBPyConnection, *, rebuild: bool) -> None:
+def fill_warehouse(settings: StitchSettings, warehouse: Warehouse, *, rebuild: bool) -> None:
     """Change the tables to what is staged, in the transaction that is open."""
-    tables = load_tables()
-    create_warehouse(warehouse, settings.vocabulary)
+    warehouse.create(settings.vocabulary)
     for name in PUBLISHED:
         _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
-        files = settings.staging.files("tables", name)
-        insert_files(warehouse, f"journey.{name}", sql_types(tables[name]), files)
+        warehouse.insert_files(name, settings.staging.files("tables", name))
 
 
-def sign(warehouse: duckdb.DuckDBPyConnection, publication: Publication, result: AuditResult) -> None:
-    """Write the publication's row, and the present that views read, in the transaction that is open."""
-    insert_frame(warehouse, load_tables()["publications"], _publication_row(publication, result))
-    warehouse.execute("DELETE FROM journey.clock")
-    warehouse.execute("INSERT INTO journey.clock VALUES (?)", [publication.published_at.replace(tzinfo=None)])
-
-
-def _delete_gone(staging: Staging, warehouse: duckdb.DuckDBPyConnection, name: str, *, rebuild: bool) -> None:
+def _delete_gone(staging: Staging, warehouse: Warehouse, name: str, *, rebuild: bool) -> None:
     # Channel credits are few, and every one may change with any conversion.
     if rebuild or name == "channel_credits":
-        warehouse.execute(f"TRUNCATE journey.{name}")
+        warehouse.clear_table(name)
         return
     path = staging.path("gone", name)
     if path.exists():
-        _delete_keys(warehouse, name, read_whole(path))
-
-
-def _delete_keys(warehouse: duckdb.DuckDBPyConnection, name: str, keys: pl.DataFrame) -> None:
-    matches = " AND ".join(f'rows."{column}" = gone."{column}"' for column in load_tables()[name].key)
-    warehouse.register("gone", without_time_zones(keys).to_arrow())
-    try:
-        warehouse.execute(f"DELETE FROM journey.{name} AS rows USING gone WHERE {matches}")  # noqa: S608
-    finally:
-        warehouse.unregister("gone")
-
-
-def record_dead_letters(warehouse: duckdb.DuckDBPyConnection, letters: pl.DataFrame) -> None:
-    """Write dead letters outside of any publication, so that they show even where an audit withholds one.
-
-    Args:
-        warehouse: the working copy.
-        letters: with the columns of `dead_letter.avsc`; one that is there already keeps its status.
-    """
-    table = load_tables()["dead_letters"]
-    warehouse.register("letters", without_time_zones(letters.select("dead_letter_id")).to_arrow())
-    try:
-        known = warehouse.sql(
-            "SELECT dead_letter_id FROM journey.dead_letters SEMI JOIN letters USING (dead_letter_id)"
-        )
-        new = letters.join(known.pl(), on="dead_letter_id", how="anti").unique("dead_letter_id")
-    finally:
-        warehouse.unregister("letters")
-    insert_frame(warehouse, table, new.with_columns(pl.lit("open").alias("status")))
+        warehouse.delete_keys(name, read_whole(path))
 
 
 def _publication_row(publication: Publication, result: AuditResult) -> pl.DataFrame:

@@ -29,11 +29,10 @@ from pipelines.staging import Staging, read_frames, read_whole
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import count_violations, planned_expectations, quarantine
+from warehouse.store import MARKS
 
 #: How many facts a shard holds at most, units that are larger by themselves aside: what a worker folds at once.
 SHARD_FACTS = 500_000
-
-MARKS = {"unit": pl.UInt64(), "key": pl.UInt64()}
 
 
 @dataclass(frozen=True)

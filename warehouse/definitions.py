@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,6 +165,28 @@ def open_warehouse(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyCon
     return connection
 
 
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Make what is done inside happen whole, or not at all."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def registered(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame) -> Iterator[None]:
+    """Let queries read a frame under a name meanwhile."""
+    connection.register(name, without_time_zones(frame).to_arrow())
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
 def without_time_zones(frame: pl.DataFrame) -> pl.DataFrame:
     """Give the frame with timestamps as plain UTC, as the tables hold them.
 
@@ -185,14 +208,11 @@ def insert_frame(
     if frame.is_empty():
         return 0
     names = [column.name for column in table.columns]
-    connection.register("milepost_frame", without_time_zones(frame.select(names)).to_arrow())
-    try:
+    with registered(connection, "milepost_frame", frame.select(names)):
         columns = ", ".join(f'"{name}"' for name in names)
         connection.execute(
             f'INSERT INTO "{schema}"."{table.name}" ({columns}) SELECT {columns} FROM milepost_frame'  # noqa: S608
         )
-    finally:
-        connection.unregister("milepost_frame")
     return frame.height
 
 
@@ -233,12 +253,18 @@ def read_frame(
     """Read a base table, or the rows that an SQL condition selects, as a frame of the table's types."""
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     query = f'SELECT {names} FROM "{schema}"."{table.name}" WHERE {where}'  # noqa: S608
-    frame: pl.DataFrame = connection.sql(query).pl()
-    return frame.with_columns(
+    return in_types_of(table, connection.sql(query).pl())
+
+
+def in_types_of(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Give rows with some of a table's columns the types that frames of the table have; plain timestamps are UTC."""
+    schema = table.polars_schema
+    plain = [
         pl.col(name).dt.replace_time_zone("UTC")
-        for name, kind in table.polars_schema.items()
-        if isinstance(kind, pl.Datetime)
-    ).cast(table.polars_schema)
+        for name, kind in rows.schema.items()
+        if isinstance(kind, pl.Datetime) and kind.time_zone is None
+    ]
+    return rows.with_columns(plain).cast({name: schema[name] for name in rows.columns})
 
 
 Change = Literal["append", "replace"]

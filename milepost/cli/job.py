@@ -22,15 +22,14 @@ from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.progress import Progress
-from pipelines.stitch import STORE_FILE, AuditWithheldError, StitchReport, StitchRequest, facts_on, run_stitch
-from pipelines.stitch_publish import record_dead_letters
+from pipelines.stitch import StitchRequest, facts_on, run_stitch
+from pipelines.stitch_publish import AuditWithheldError, StitchReport
 from schemas.contracts import frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
-from warehouse.definitions import WORKING_COPY, create_warehouse, open_warehouse
 from warehouse.lock import home_lock
+from warehouse.places import Warehouse, places_of
 from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
-from warehouse.store import Store
 
 Fates = dict[str, dict[str, dict[str, int]]]
 
@@ -77,9 +76,8 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
         remember_project(home, loaded)
         ensure_snapshot(home)
         # A store of a newer version is refused before anything is put on the bus.
-        Store(home / STORE_FILE).close()
-        # It holds the hashed links of erased people, and stays closed where the home is opened to readers.
-        (home / STORE_FILE).chmod(0o600)
+        with places_of(home):
+            pass
         clear_raw_zone(home, now(), loaded.raw_days)
         yield Job(loaded, load_vocabulary(), load_key(home))
 
@@ -130,7 +128,7 @@ def stitch_and_publish(
             rebuild=rebuild,
             options=options,
             progress=progress,
-            record=lambda report: _record_rejects(job, report),
+            record=lambda warehouse, report: _record_rejects(job, warehouse, report),
         )
     except AuditWithheldError as error:
         withheld, stitched = error, error.report
@@ -184,34 +182,20 @@ def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
     bus = Bus(job.home)
     current = [read_bus_file(path) for path in bus.current_files(DEAD_LETTERS)]
     letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *current])
-    with open_warehouse(job.home / WORKING_COPY) as warehouse:
-        create_warehouse(warehouse, job.vocabulary)
-        record_dead_letters(warehouse, letters)
-        warehouse.register("standing", letters.select("dead_letter_id").to_arrow())
-        # What a corrected mapping no longer rejects is done with.
-        warehouse.execute(
-            "UPDATE journey.dead_letters SET status = 'replayed' WHERE status = 'open' "
-            "AND step IN ('read', 'map', 'check') "
-            "AND dead_letter_id NOT IN (SELECT dead_letter_id FROM standing)"
-        )
-        warehouse.unregister("standing")
+    with places_of(job.home) as places:
+        warehouse = places.warehouse
+        warehouse.create(job.vocabulary)
+        warehouse.record_dead_letters(letters)
+        warehouse.settle_dead_letters(letters.get_column("dead_letter_id"))
         if stitched.publication is not None:
-            warehouse.execute(
-                "UPDATE journey.publications SET fates = ? WHERE publication_id = ?",
-                [json.dumps(fates, sort_keys=True), stitched.publication.publication_id],
-            )
-        counted = warehouse.execute(
-            "SELECT step, count(*) FROM journey.dead_letters WHERE status = 'open' GROUP BY step ORDER BY step"
-        ).fetchall()
-    return dict(counted)
+            warehouse.set_fates(stitched.publication.publication_id, json.dumps(fates, sort_keys=True))
+        return warehouse.open_dead_letters()
 
 
-def _record_rejects(job: Job, stitched: StitchReport) -> None:
+def _record_rejects(job: Job, warehouse: Warehouse, stitched: StitchReport) -> None:
     """Write the dead letters of the stitch."""
     letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *_letters(Bus(job.home), stitched)])
-    with open_warehouse(job.home / WORKING_COPY) as warehouse:
-        create_warehouse(warehouse, job.vocabulary)
-        record_dead_letters(warehouse, letters)
+    warehouse.record_dead_letters(letters)
 
 
 def _letters(bus: Bus, stitched: StitchReport) -> Iterator[pl.DataFrame]:

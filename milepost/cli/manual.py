@@ -205,17 +205,12 @@ def put_fact(job: Job, fact: str, facts: pl.DataFrame) -> None:
 def changes_of(job: Job, fact: str, facts: pl.DataFrame) -> list[Any]:
     """List the rows that would change if a fact were stated, see `milepost.cli.preview`."""
     from milepost.cli.preview import preview
-    from pipelines.stitch import STORE_FILE
-    from schemas.contracts import FACT_TYPES, frame_schema
-    from warehouse.store import Store
+    from schemas.contracts import frame_schema
+    from warehouse.places import places_of
 
-    store = Store(job.home / STORE_FILE)
-    try:
-        every = " UNION ".join(f"SELECT unit FROM facts.{name}" for name in FACT_TYPES)  # noqa: S608
-        known = store.load_facts(store.connection.sql(every).pl()["unit"].to_numpy())
-        standing = {name: _of_contract(frame, frame_schema(name)) for name, frame in known.items()}
-    finally:
-        store.close()
+    with places_of(job.home) as places:
+        known = places.store.load_facts(None)
+    standing = {name: _of_contract(frame, frame_schema(name)) for name, frame in known.items()}
     with err.status("comparing the tables with it and without it"):
         return preview(standing, {fact: facts}, job.vocabulary, job.project.rules)
 

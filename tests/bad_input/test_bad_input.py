@@ -13,7 +13,7 @@ from milepost.cli.exit_codes import ExitCode
 from tests.bad_input.shop import FILES, LINES, ROWS, VANISHING, mend, write_shop
 from tests.faults.runs import Place, letters, milepost, shared, start
 from warehouse.definitions import WORKING_COPY, open_warehouse
-from warehouse.store import Store
+from warehouse.embedded.store import EmbeddedStore
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _newer_warehouse(home: Path) -> Path:
 
 
 def _newer_store(home: Path) -> Path:
-    store = Store(home / "store.duckdb")
+    store = EmbeddedStore(home / "store.duckdb")
     store.set_state("version", "99")
     store.close()
     return store.path

@@ -12,10 +12,11 @@ from connectors.bus import Bus
 from milepost.facts import stand
 from milepost.rules import Rules
 from milepost.stitch import Tables, stitch
-from pipelines.stitch import WAREHOUSE_FILE, StitchReport, StitchRequest, facts_on, run_stitch
+from pipelines.stitch import StitchRequest, facts_on, run_stitch
+from pipelines.stitch_publish import StitchReport
 from schemas.vocabulary import load_vocabulary
 from warehouse.audit import quarantine
-from warehouse.definitions import open_warehouse
+from warehouse.definitions import WORKING_COPY, open_warehouse
 from warehouse.digest import frame_digests, table_digests
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -59,7 +60,7 @@ def stitch_home(home: Path, rules: Rules, *, rebuild: bool = False) -> StitchRep
 
 def published_digests(home: Path) -> dict[str, str]:
     """Give the digests of the tables in the working copy of the warehouse."""
-    connection = open_warehouse(home / WAREHOUSE_FILE, read_only=True)
+    connection = open_warehouse(home / WORKING_COPY, read_only=True)
     try:
         return table_digests(connection)
     finally:

@@ -11,7 +11,8 @@ import pytest
 from connectors.bus import Bus
 from milepost.rules import Rules
 from pipelines import stitch_rebuild
-from pipelines.stitch import WAREHOUSE_FILE, AuditWithheldError, run_stitch
+from pipelines.stitch import run_stitch
+from pipelines.stitch_publish import AuditWithheldError
 from tests.conftest import LAW_RUNS
 from tests.pipelines.stitching import (
     assert_published,
@@ -23,7 +24,7 @@ from tests.pipelines.stitching import (
     stitch_home,
 )
 from tests.strategies import hostile_facts, hostile_rules, to_frames
-from warehouse.definitions import open_warehouse, single_value
+from warehouse.definitions import WORKING_COPY, open_warehouse, single_value
 
 
 @pytest.mark.parametrize("seed", range(20 if LAW_RUNS >= 1000 else 5))
@@ -124,7 +125,7 @@ def test_a_failed_critical_expectation_withholds_the_publication(
 def test_a_publication_says_what_it_is(tmp_path: Path) -> None:
     put(tmp_path, to_frames(hostile_facts(7, 60)), 0)
     report = stitch_home(tmp_path, Rules())
-    connection = open_warehouse(tmp_path / WAREHOUSE_FILE, read_only=True)
+    connection = open_warehouse(tmp_path / WORKING_COPY, read_only=True)
     try:
         row = connection.sql("SELECT * FROM journey.publications").pl().row(0, named=True)
         as_of = single_value(connection, "SELECT as_of FROM journey.clock")

@@ -1,0 +1,91 @@
+"""What every kind of store keeps: state, offsets, the outbox, and marks of facts; and the way from older versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from warehouse.embedded.store import EmbeddedStore
+from warehouse.places import Places, places_of
+from warehouse.store import OUTBOX, STORE_VERSION, StoreVersionError
+
+
+@pytest.fixture
+def places(tmp_path: Path):
+    with places_of(tmp_path) as opened:
+        yield opened
+
+
+def test_offsets_are_replaced_partition_by_partition(places: Places) -> None:
+    store = places.store
+    with store.transaction():
+        store.set_offsets({("milepost.spend", 0): 5, ("milepost.spend", 1): 7})
+    with store.transaction():
+        store.set_offsets({("milepost.spend", 1): 2**40})
+    assert store.offsets() == {("milepost.spend", 0): 5, ("milepost.spend", 1): 2**40}
+
+
+def test_a_transaction_that_fails_leaves_nothing(places: Places) -> None:
+    store = places.store
+    with pytest.raises(KeyError), store.transaction():
+        store.set_offsets({("milepost.spend", 0): 5})
+        store.set_state("anything", "changed")
+        store.add_to_outbox("p-1", pl.Series(["c-1"]))
+        raise KeyError
+    assert store.offsets() == {}
+    assert store.state("anything") is None
+    assert store.outbox(10).is_empty()
+
+
+def test_the_outbox_is_emptied_from_its_oldest_end(places: Places) -> None:
+    store = places.store
+    for publication, customers in (("p-1", ["c-2", "c-1", "c-2"]), ("p-2", ["c-1"]), ("p-3", [])):
+        with store.transaction():
+            store.add_to_outbox(publication, pl.Series(customers, dtype=pl.String))
+    oldest = store.outbox(2)
+    assert oldest.schema == OUTBOX
+    assert oldest.select("customer_id", "publication_id").rows() == [("c-1", "p-1"), ("c-2", "p-1")]
+    store.clear_outbox(int(oldest["sequence"].max()))
+    assert store.outbox(10)["publication_id"].to_list() == ["p-2"]
+    with store.transaction():
+        store.add_to_outbox("p-4", pl.Series(["c-9"]))
+    assert store.outbox(10)["publication_id"].to_list() == ["p-2", "p-4"]
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "store.duckdb")
+    store.set_state("version", "99")
+    store.close()
+    with pytest.raises(StoreVersionError, match="version 99"):
+        EmbeddedStore(tmp_path / "store.duckdb")
+
+
+def test_a_store_of_version_1_keeps_its_facts(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    store = EmbeddedStore(path)
+    store.close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE facts.spend DROP COLUMN mapping_version")
+        connection.execute("INSERT INTO facts.spend (event_id, unit, key) VALUES ('e-1', 7, 8)")
+        for name in duckdb_fact_tables(connection):
+            connection.execute(f"ALTER TABLE facts.{name} DROP COLUMN mapping_version")
+        connection.execute("DROP TABLE work.offsets")
+        connection.execute("DROP TABLE work.outbox")
+        connection.execute("DROP SEQUENCE work.outbox_sequence")
+        connection.execute("UPDATE work.state SET value = '1' WHERE name = 'version'")
+    store = EmbeddedStore(path)
+    assert store.state("version") == str(STORE_VERSION)
+    (row,) = store.load_facts(None)["spend"].select("event_id", "unit", "key", "mapping_version").rows()
+    assert row == ("e-1", 7, 8, None)
+    store.set_offsets({("milepost.spend", 0): 5})
+    store.close()
+
+
+def duckdb_fact_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = connection.execute(
+        "SELECT table_name FROM duckdb_columns() WHERE schema_name = 'facts' AND column_name = 'mapping_version'"
+    )
+    return [name for (name,) in found.fetchall()]
