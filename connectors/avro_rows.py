@@ -17,24 +17,54 @@ Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
 
+_UTC = pl.Datetime("us", "UTC")
+
+
+def plain_columns(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Give the schema's columns of a frame as they are encoded: timestamps as Int64, dates as Int32."""
+    return frame.select(
+        pl.col(column).cast(pl.Int64)
+        if kind == _UTC
+        else pl.col(column).cast(pl.Int32)
+        if kind == pl.Date
+        else pl.col(column)
+        for column, kind in schema.items()
+    )
+
+
 def encode_rows(frame: pl.DataFrame, fields: list[dict[str, Any]]) -> bytes:
-    """Encode the rows of a frame.
+    """Encode the rows of a frame, one after the other.
 
     Args:
-        frame: a column per field, under its name; timestamps as Int64, dates as Int32.
+        frame: a column per field, under its name, see `plain_columns`.
         fields: the fields of an Avro record: null unions of, or plain, string, bytes, long, int, boolean,
             enum, and arrays of strings.
     """
+    return encode_rows_apart(frame, fields)[0].tobytes()
+
+
+def encode_rows_apart(
+    frame: pl.DataFrame, fields: list[dict[str, Any]], prefix: bytes = b""
+) -> tuple[Bytes, Longs]:
+    """Encode the rows of a frame as `encode_rows` does, each after `prefix`.
+
+    Returns:
+        The bytes of all rows, and where each begins; one offset more than rows.
+    """
     columns = [_column(frame[field["name"]], field["type"]) for field in fields]
-    sizes = np.zeros(frame.height, np.int64)
+    sizes = np.full(frame.height, len(prefix), np.int64)
     for kind, column in columns:
         _SIZE[kind](sizes, *column)
-    place = np.zeros(frame.height, np.int64)
-    np.cumsum(sizes[:-1], out=place[1:])
-    out = np.empty(int(sizes.sum()), np.uint8)
+    offsets = np.zeros(frame.height + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    place = offsets[:-1].copy()
+    for byte in prefix:
+        out[place] = byte
+        place += 1
     for kind, column in columns:
         _PUT[kind](out, place, *column)
-    return out.tobytes()
+    return out, offsets
 
 
 def _column(values: pl.Series, avro: Any) -> tuple[str, tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 import polars as pl
 
-from connectors.avro_rows import encode_rows
+from connectors.avro_rows import encode_rows, plain_columns
 from connectors.registry import Ingested, Registry, Seen, append_entries, load_registry
 from connectors.sync import write_whole
 from schemas.contracts import avro_schema, frame_schema
@@ -22,8 +22,6 @@ FACTS_PER_FILE = 100_000
 #: Facts of an Avro block: readers take a block at a time.
 FACTS_PER_BLOCK = 4_096
 DEAD_LETTERS = "dead_letter"
-
-_UTC = pl.Datetime("us", "UTC")
 
 
 @lru_cache(maxsize=32)
@@ -99,14 +97,7 @@ def file_stem(source: str, sha256: str, mapping_version: str, part: int) -> str:
 
 def encode_facts(fact: str, facts: pl.DataFrame, name: str) -> bytes:
     """Encode facts as an Avro object container file: equal facts and names give equal bytes."""
-    plain = facts.select(
-        pl.col(column).cast(pl.Int64)
-        if kind == _UTC
-        else pl.col(column).cast(pl.Int32)
-        if kind == pl.Date
-        else pl.col(column)
-        for column, kind in frame_schema(fact).items()
-    )
+    plain = plain_columns(facts, frame_schema(fact))
     marker = hashlib.md5(name.encode(), usedforsecurity=False).digest()
     out = io.BytesIO()
     schema = writer_schema(fact)

@@ -1,0 +1,1 @@
+"""The bus over Kafka: settings, topics, the wire format, producer and consumer."""
