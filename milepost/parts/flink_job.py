@@ -1,0 +1,79 @@
+"""A Beam pipeline that goes on as a job of Flink: submit it, save it, end it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+from apache_beam.runners.runner import PipelineState
+
+from milepost.parts.errors import PartError
+from milepost.parts.flink_rest import ENDED, FlinkRest
+
+_LOOK_SECONDS = 0.2
+_ENDED_BEFORE = (PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.DONE)
+
+
+@dataclass(frozen=True)
+class FlinkJob:
+    """A job that Flink has: its name, and the id that Flink gave it. It needs no submitter to go on."""
+
+    rest: FlinkRest
+    name: str
+    id: str
+
+    @property
+    def state(self) -> str:
+        """Give its state, such as `RUNNING` or `RESTARTING`."""
+        return self.rest.state(self.id)
+
+    def wait_until_running(self, timeout: float = 120.0) -> None:
+        """Wait until each of its tasks runs; raises PartError with the cause where it ends or does not get there."""
+        end = time.monotonic() + timeout
+        while not self.rest.all_running(self.id):
+            state = self.state
+            if state in ENDED or time.monotonic() > end:
+                cause = self.rest.failure(self.id) or "no cause is known"
+                raise PartError(f"job {self.name} does not run, it is {state}: {cause[:2000]}")
+            time.sleep(_LOOK_SECONDS)
+
+    def savepoint(self, *, cancel: bool = False) -> str:
+        """Save its state and give the savepoint's address, for `--savepoint_path`; ends the job where asked to."""
+        return self.rest.savepoint(self.id, cancel=cancel)
+
+    def cancel(self) -> None:
+        """End it; one that has ended is fine."""
+        self.rest.cancel(self.id)
+
+
+def submit(pipeline: beam.Pipeline, rest: FlinkRest, timeout: float = 180.0) -> FlinkJob:
+    """Send a continuous pipeline to Flink, and give its job once all of its tasks run.
+
+    Args:
+        pipeline: its options name the job server, and a `--job_name` that no running job has.
+        rest: of the Flink that the job server sends jobs to.
+        timeout: how long that may take, in seconds.
+
+    Raises:
+        PartError: a job of that name runs, or it does not come up.
+    """
+    name = pipeline.options.view_as(GoogleCloudOptions).job_name
+    if not name:
+        raise PartError("the job has no name to find it by; give --job_name")
+    known = {job["jid"]: job["state"] for job in rest.jobs() if job["name"] == name}
+    running = [job for job, state in known.items() if state not in ENDED]
+    if running:
+        raise PartError(f"job {name} runs already as {running[0]}; cancel that one first")
+    end = time.monotonic() + timeout
+    result = pipeline.run()
+    while True:
+        found = [job["jid"] for job in rest.jobs() if job["name"] == name and job["jid"] not in known]
+        if found:
+            job = FlinkJob(rest, name, str(found[0]))
+            job.wait_until_running(max(1.0, end - time.monotonic()))
+            return job
+        if result.state in _ENDED_BEFORE or time.monotonic() > end:
+            raise PartError(f"Flink got no job {name} ({result.state}); the job server's log says why")
+        time.sleep(_LOOK_SECONDS)
