@@ -15,11 +15,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from milepost.numbering import Int32Array, UInt64Array, rehash, slot_of
 from schemas.vocabulary import Vocabulary
 
-UInt64Array = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Columns of facts that name something all of whose facts belong together, and the prefix that keeps their names
@@ -158,20 +157,11 @@ def find_nodes(frame: pl.DataFrame, name: str, vocabulary: Vocabulary) -> Nodes:
 
 
 @numba.njit(cache=True)
-def _slot(table: Int32Array, keys: UInt64Array, key: np.uint64) -> int:
-    mask = len(table) - 1
-    slot = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(16)) & mask
-    while table[slot] >= 0 and keys[table[slot]] != key:
-        slot = (slot + 1) & mask
-    return int(slot)
-
-
-@numba.njit(cache=True)
 def _add(
     table: Int32Array, keys: UInt64Array, parent: Int32Array, count: int, key: np.uint64
 ) -> tuple[int, int]:
     """Give the key's place, adding it where it is new, and how many there are now."""
-    slot = _slot(table, keys, key)
+    slot = slot_of(table, keys, key)
     if table[slot] < 0:
         table[slot] = count
         keys[count] = key
@@ -214,18 +204,10 @@ def _connect(
 
 
 @numba.njit(cache=True)
-def _rehash(keys: UInt64Array, count: int, size: int) -> Int32Array:
-    table = np.full(size, -1, dtype=np.int32)
-    for place in range(count):
-        table[_slot(table, keys, keys[place])] = place
-    return table
-
-
-@numba.njit(cache=True)
 def _labels(table: Int32Array, keys: UInt64Array, parent: Int32Array, asked: UInt64Array) -> UInt64Array:
     labels = np.empty(len(asked), dtype=np.uint64)
     for place in range(len(asked)):
-        found = table[_slot(table, keys, asked[place])]
+        found = table[slot_of(table, keys, asked[place])]
         labels[place] = keys[_root(parent, found)] if found >= 0 else asked[place]
     return labels
 
@@ -250,7 +232,7 @@ class UnitFinder:
         self._keys = np.resize(self._keys, room)
         self._parent = np.resize(self._parent, room)
         self._named = np.concatenate([self._named, np.zeros(room - len(self._named), dtype=np.bool_)])
-        self._table = _rehash(self._keys, self._count, 2 * room)
+        self._table = rehash(self._keys, self._count, 2 * room)
 
     def add(self, nodes: Nodes) -> None:
         """Connect each fact with what it names."""

@@ -10,11 +10,12 @@ import apache_beam as beam
 import numpy as np
 import polars as pl
 
+from milepost.numbering import UInt64Array
 from milepost.path_models import channel_credits
 from milepost.spend import share_spend, spend_table
 from milepost.stitch import Folded, Tables, fold_ledger, ledger_part, shaped
 from milepost.unit_fold import UnitFold, fold_units
-from milepost.units import Nodes, UInt64Array, UnitFinder, node_hash
+from milepost.units import Nodes, UnitFinder, node_hash
 from pipelines.progress import report
 from pipelines.staging import read_frames
 from pipelines.stitch_rebuild import Spill, StitchSettings, stage_violations, staged_schema

@@ -114,11 +114,14 @@ class Store(Protocol):
 
     # Facts and units
 
-    def units_of(self, nodes: UInt64Array) -> pl.DataFrame:
-        """Look nodes up, those of facts by their keys too: `node`, `unit` (UInt64) of those that are known."""
+    def units_of(self, nodes: UInt64Array | None) -> pl.DataFrame:
+        """Look nodes up, or give all, those of facts by their keys too: `node`, `unit` (UInt64) of known ones."""
 
     def load_facts(self, units: UInt64Array | None) -> dict[str, pl.DataFrame]:
         """Load the facts of units, or all, by type, with `MARKS`."""
+
+    def streamed_facts(self, name: str) -> pl.DataFrame:
+        """Load the facts of a type that came by stream, and so are in no file of the bus, with `MARKS`."""
 
     def insert_facts(self, name: str, paths: Sequence[Path]) -> None:
         """Add facts with `MARKS` from Parquet files; a column that no file has is NULL."""

@@ -196,8 +196,14 @@ class EmbeddedStore:
 
     # Facts and units
 
-    def units_of(self, nodes: UInt64Array) -> pl.DataFrame:
-        """Look nodes up, those of facts by their keys too."""
+    def units_of(self, nodes: UInt64Array | None) -> pl.DataFrame:
+        """Look nodes up, or give all, those of facts by their keys too."""
+        if nodes is None:
+            keys = " UNION ALL ".join(f"SELECT key, unit FROM facts.{name}" for name in FACT_TYPES)  # noqa: S608
+            every: pl.DataFrame = self.connection.sql(
+                f"SELECT node, unit FROM work.nodes UNION ALL {keys}"  # noqa: S608
+            ).pl()
+            return every
         asked = pl.DataFrame({"node": nodes}).unique()
         with registered(self.connection, "asked", asked):
             known = " UNION ALL ".join(
@@ -215,6 +221,10 @@ class EmbeddedStore:
             return {name: self._read(name, "") for name in FACT_TYPES}
         with registered(self.connection, "wanted", pl.DataFrame({"unit": units}).unique()):
             return {name: self._read(name, "SEMI JOIN wanted USING (unit)") for name in FACT_TYPES}
+
+    def streamed_facts(self, name: str) -> pl.DataFrame:
+        """Load the facts of a type that came by stream."""
+        return self._read(name, "WHERE mapping_version IS NOT NULL")
 
     def _read(self, name: str, condition: str) -> pl.DataFrame:
         columns = fact_columns(name)
