@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from connectors.collector.app import create_app
+from connectors.collector.settings import CollectorSettings
+from connectors.collector.write_keys import create_write_key
+from tests.connectors.collector.kept import Kept
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+SOURCES: dict[str, Any] = {
+    "web": {"protocol": "segment"},
+    "app": {"protocol": "segment"},
+    "shop": {"protocol": "snowplow", "app_ids": ["shop", "till"]},
+    "site": {"protocol": "snowplow"},
+    "mail": {"protocol": "pixel"},
+    "links": {"protocol": "redirect"},
+}
+
+
+@dataclass
+class Collector:
+    """A collector whose records end in a list."""
+
+    client: TestClient
+    kept: Kept
+    home: Path
+    #: Of the source `web`.
+    key: str
+
+    def post(self, call: str, body: Any = None, **options: Any) -> Any:
+        if "content" not in options:
+            options["json"] = body
+        return self.client.post(f"/v1/{call}", auth=options.pop("auth", (self.key, "")), **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        wanted = ",".join(f'{label}="{text}"' for label, text in sorted(labels.items()))
+        line = f"{name}{{{wanted}}}" if wanted else name
+        for found in self.client.get("/metrics").text.splitlines():
+            if found.startswith(line + " "):
+                return float(found.rpartition(" ")[2])
+        return 0.0
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+    """Starts collectors in the test's folder, one after the other."""
+    running: list[TestClient] = []
+
+    def _start(**settings: Any) -> Collector:
+        while running:
+            running.pop().__exit__(None, None, None)
+        key, _ = create_write_key(tmp_path, "web", NOW)
+        kept = Kept()
+        app = create_app(
+            CollectorSettings.model_validate({"sources": SOURCES, **settings}), kept, tmp_path, lambda: NOW
+        )
+        client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+        client.__enter__()
+        running.append(client)
+        return Collector(client, kept, tmp_path, key)
+
+    yield _start
+    while running:
+        running.pop().__exit__(None, None, None)
+
+
+@pytest.fixture
+def collector(start: Callable[..., Collector]) -> Collector:
+    return start()
