@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
+
+from connectors.varints import compiled, varint_size, write_varint
 
 Longs = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -99,123 +100,98 @@ def _texts(values: pl.Series) -> tuple[Longs, Bytes]:
     return places, np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
 
 
-def _compiled(function: Any) -> Any:
-    return njit(cache=True, nogil=True)(function)
-
-
-@_compiled
-def _length(number):  # type: ignore[no-untyped-def]
-    coded = np.uint64((number << 1) ^ (number >> 63))
-    size = 1
-    while coded > np.uint64(127):
-        coded >>= np.uint64(7)
-        size += 1
-    return size
-
-
-@_compiled
-def _put(out, at, number):  # type: ignore[no-untyped-def]
-    coded = np.uint64((number << 1) ^ (number >> 63))
-    while coded > np.uint64(127):
-        out[at] = np.uint8((coded & np.uint64(127)) | np.uint64(128))
-        coded >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(coded)
-    return at + 1
-
-
-@_compiled
+@compiled
 def _copy(out, at, data, start, end):  # type: ignore[no-untyped-def]
-    at = _put(out, at, end - start)
+    at = write_varint(out, at, end - start)
     for place in range(start, end):
         out[at] = data[place]
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _size_numbers(sizes, nullable, given, numbers):  # type: ignore[no-untyped-def]
     for row in range(sizes.size):
         if nullable:
             sizes[row] += 1
         if given[row]:
-            sizes[row] += _length(numbers[row])
+            sizes[row] += varint_size(numbers[row])
 
 
-@_compiled
+@compiled
 def _put_numbers(out, place, nullable, given, numbers):  # type: ignore[no-untyped-def]
     for row in range(place.size):
         at = place[row]
         if nullable:
-            at = _put(out, at, np.int64(given[row]))
+            at = write_varint(out, at, np.int64(given[row]))
         if given[row]:
-            at = _put(out, at, numbers[row])
+            at = write_varint(out, at, numbers[row])
         place[row] = at
 
 
-@_compiled
+@compiled
 def _size_flags(sizes, nullable, given, _numbers):  # type: ignore[no-untyped-def]
     for row in range(sizes.size):
         sizes[row] += np.int64(nullable) + np.int64(given[row])
 
 
-@_compiled
+@compiled
 def _put_flags(out, place, nullable, given, numbers):  # type: ignore[no-untyped-def]
     for row in range(place.size):
         at = place[row]
         if nullable:
-            at = _put(out, at, np.int64(given[row]))
+            at = write_varint(out, at, np.int64(given[row]))
         if given[row]:
             out[at] = np.uint8(numbers[row])
             at += 1
         place[row] = at
 
 
-@_compiled
+@compiled
 def _size_texts(sizes, nullable, given, offsets, _data):  # type: ignore[no-untyped-def]
     for row in range(sizes.size):
         if nullable:
             sizes[row] += 1
         if given[row]:
             length = offsets[row + 1] - offsets[row]
-            sizes[row] += _length(length) + length
+            sizes[row] += varint_size(length) + length
 
 
-@_compiled
+@compiled
 def _put_texts(out, place, nullable, given, offsets, data):  # type: ignore[no-untyped-def]
     for row in range(place.size):
         at = place[row]
         if nullable:
-            at = _put(out, at, np.int64(given[row]))
+            at = write_varint(out, at, np.int64(given[row]))
         if given[row]:
             at = _copy(out, at, data, offsets[row], offsets[row + 1])
         place[row] = at
 
 
-@_compiled
+@compiled
 def _size_lists(sizes, counts, offsets, _data):  # type: ignore[no-untyped-def]
     item = 0
     for row in range(sizes.size):
         sizes[row] += 1
         if counts[row] > 0:
-            sizes[row] += _length(counts[row])
+            sizes[row] += varint_size(counts[row])
         for _ in range(counts[row]):
             length = offsets[item + 1] - offsets[item]
-            sizes[row] += _length(length) + length
+            sizes[row] += varint_size(length) + length
             item += 1
 
 
-@_compiled
+@compiled
 def _put_lists(out, place, counts, offsets, data):  # type: ignore[no-untyped-def]
     item = 0
     for row in range(place.size):
         at = place[row]
         if counts[row] > 0:
-            at = _put(out, at, counts[row])
+            at = write_varint(out, at, counts[row])
         for _ in range(counts[row]):
             at = _copy(out, at, data, offsets[item], offsets[item + 1])
             item += 1
-        place[row] = _put(out, at, np.int64(0))
+        place[row] = write_varint(out, at, np.int64(0))
 
 
 _SIZE = {"number": _size_numbers, "flag": _size_flags, "text": _size_texts, "list": _size_lists}

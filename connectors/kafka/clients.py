@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from connectors.kafka.errors import KafkaUnreachableError
 from connectors.kafka.settings import KafkaSettings
+
+#: For how long a cluster is asked whether it is there.
+_ADMIN_MILLISECONDS = 10_000
 
 
 @contextmanager
@@ -24,6 +28,14 @@ def explained(settings: KafkaSettings) -> Iterator[None]:
     except OSError as error:
         # Certificates that can't be loaded, names that can't be resolved.
         raise KafkaUnreachableError(f"{_place(settings)}: {error.strerror or error}") from error
+
+
+def open_admin(settings: KafkaSettings) -> Any:
+    """Connect kafka-python's client for administration; raises KafkaUnreachableError."""
+    from kafka import KafkaAdminClient
+
+    with explained(settings):
+        return KafkaAdminClient(**settings.client_options(), bootstrap_timeout_ms=_ADMIN_MILLISECONDS)
 
 
 def explanation(settings: KafkaSettings, error: BaseException) -> str:

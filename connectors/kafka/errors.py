@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.errors import ConnectorError
+from connectors.kafka.columns import Partition
 
 
 class KafkaSettingsError(ConnectorError):
@@ -21,5 +22,12 @@ class SchemaRegistryError(ConnectorError):
     """The Schema Registry can't be reached, or refuses a schema."""
 
 
-class UnknownSchemaError(ConnectorError):
-    """No schema is known by an id."""
+class OffsetGoneError(ConnectorError):
+    """A partition has no such offset: it was cleared by retention, or the topic is not the one it was."""
+
+    def __init__(self, partition: Partition, offset: int, first: int, end: int) -> None:
+        super().__init__(
+            f"{partition} has no offset {offset}: its records are {first} to {end - 1}; they were cleared "
+            "before they were read, or the topic was made anew. Go on from the first one that is there"
+        )
+        self.partition, self.offset, self.first, self.end = partition, offset, first, end

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from connectors.kafka.clients import explained
+from connectors.kafka.clients import explained, open_admin
 from connectors.kafka.errors import KafkaSettingsError
 from connectors.kafka.settings import KafkaSettings
 from schemas.contracts import FACT_TYPES
@@ -21,7 +21,6 @@ FOR_EVER = -1
 
 _RAW = "raw.{source}"
 _DAY_MILLISECONDS = 86_400_000
-_ADMIN_MILLISECONDS = 10_000
 #: Kafka's names hold at most 249 of these.
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
@@ -184,11 +183,9 @@ def _differences(admin: Any, topics: list[Topic], present: dict[str, Any]) -> It
 
 @contextmanager
 def _admin(settings: KafkaSettings) -> Iterator[Any]:
-    from kafka import KafkaAdminClient
-
-    with explained(settings):
-        admin = KafkaAdminClient(**settings.client_options(), bootstrap_timeout_ms=_ADMIN_MILLISECONDS)
-        try:
+    admin = open_admin(settings)
+    try:
+        with explained(settings):
             yield admin
-        finally:
-            admin.close()
+    finally:
+        admin.close()

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from connectors.varints import CUT_SHORT, LONGER, SHORTEST, TOO_LARGE, compiled, read_varint
 
 Longs = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 #: Whole, and written as most writers write.
-CANONICAL = 0
+CANONICAL = SHORTEST
 #: Whole, but written in a way of which only a complete reader knows, such as an array in several blocks.
-UNUSUAL = 1
+UNUSUAL = LONGER
 TRAILING_BYTES = "trailing_bytes"
 NUL_CHARACTER = "nul_character"
 #: What else a walk can say: the class of the error, and what is wrong with a field.
 FAULTS = {
-    2: ("truncated", "is cut short by the message's end"),
-    3: (TRAILING_BYTES, "is the last, and is followed by bytes that belong to nothing"),
-    4: ("bad_number", "is no number that fits"),
+    CUT_SHORT: ("truncated", "is cut short by the message's end"),
+    4: (TRAILING_BYTES, "is the last, and is followed by bytes that belong to nothing"),
+    TOO_LARGE: ("bad_number", "is no number that fits"),
     5: ("bad_branch", "has a branch of its union that does not exist"),
     6: ("bad_enum", "has a word that its list does not have"),
     7: ("bad_boolean", "is neither true nor false"),
@@ -34,7 +35,7 @@ FAULTS = {
     10: ("not_utf8", "is not UTF-8"),
     11: (NUL_CHARACTER, "holds a NUL character"),
 }
-_TRUNCATED, _TRAILING, _NUMBER, _BRANCH, _ENUM, _BOOLEAN, _LENGTH, _TIME, _UTF8, _NUL = range(2, 12)
+_TRUNCATED, _NUMBER, _TRAILING, _BRANCH, _ENUM, _BOOLEAN, _LENGTH, _TIME, _UTF8, _NUL = range(2, 12)
 
 _TEXT, _BYTES, _LONG, _INT, _FLAG, _WORD, _TEXTS, _MOMENT, _DAY = range(9)
 _PLAIN = {"string": _TEXT, "bytes": _BYTES, "long": _LONG, "int": _INT, "boolean": _FLAG}
@@ -116,11 +117,7 @@ def gather(data: Bytes, starts: Longs, ends: Longs) -> Bytes:
     return out
 
 
-def _compiled(function: Any) -> Any:
-    return njit(cache=True, nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _gather(data, starts, ends, out):  # type: ignore[no-untyped-def]
     at = 0
     for row in range(starts.size):
@@ -129,25 +126,7 @@ def _gather(data, starts, ends, out):  # type: ignore[no-untyped-def]
         at += size
 
 
-@_compiled
-def _number(data, at, end):  # type: ignore[no-untyped-def]
-    """Read a number: its value, where it ends, and whether it is one and in its shortest form."""
-    coded = np.uint64(0)
-    for place in range(10):
-        if at >= end:
-            return np.int64(0), at, _TRUNCATED
-        byte = data[at]
-        at += 1
-        if place == 9 and byte > 1:
-            return np.int64(0), at, _NUMBER
-        coded |= np.uint64(byte & 127) << np.uint64(7 * place)
-        if byte < 128:
-            value = np.int64(coded >> np.uint64(1)) ^ -np.int64(coded & np.uint64(1))
-            return value, at, UNUSUAL if byte == 0 and place > 0 else CANONICAL
-    return np.int64(0), at, _NUMBER
-
-
-@_compiled
+@compiled
 def _text(data, at, end):  # type: ignore[no-untyped-def]
     """Say whether bytes are UTF-8 without NUL."""
     while at < end:
@@ -178,10 +157,10 @@ def _text(data, at, end):  # type: ignore[no-untyped-def]
     return CANONICAL
 
 
-@_compiled
+@compiled
 def _sized(data, at, end, is_text):  # type: ignore[no-untyped-def]
     """Read a length and as many bytes: where they end, and what is to say of them."""
-    length, at, state = _number(data, at, end)
+    length, at, state = read_varint(data, at, end)
     if state > UNUSUAL:
         return at, state
     if length < 0:
@@ -195,13 +174,13 @@ def _sized(data, at, end, is_text):  # type: ignore[no-untyped-def]
     return at + length, state
 
 
-@_compiled
+@compiled
 def _texts(data, at, end):  # type: ignore[no-untyped-def]
     """Read an array of texts: where it ends, and what is to say of it."""
     worst = CANONICAL
     blocks = 0
     while True:
-        count, at, state = _number(data, at, end)
+        count, at, state = read_varint(data, at, end)
         if state > UNUSUAL:
             return at, state
         worst = max(worst, state)
@@ -213,7 +192,7 @@ def _texts(data, at, end):  # type: ignore[no-untyped-def]
         if count < 0:
             # The block's size in bytes follows.
             worst = UNUSUAL
-            _, at, state = _number(data, at, end)
+            _, at, state = read_varint(data, at, end)
             if state > UNUSUAL:
                 return at, state
         # A count below zero is the number of items too; each item has a byte at least.
@@ -225,14 +204,14 @@ def _texts(data, at, end):  # type: ignore[no-untyped-def]
             count -= 1 if count > 0 else -1
 
 
-@_compiled
+@compiled
 def _plain(data, at, end, kind, words, limits):  # type: ignore[no-untyped-def]  # noqa: PLR0911 - a compiled kernel
     """Read a value that is a number: where it ends, and what is to say of it."""
     if kind == _FLAG:
         if at >= end:
             return at, _TRUNCATED
         return at + 1, CANONICAL if data[at] < 2 else _BOOLEAN
-    number, at, state = _number(data, at, end)
+    number, at, state = read_varint(data, at, end)
     if state > UNUSUAL:
         return at, state
     if kind == _WORD and (number < 0 or number >= words):
@@ -246,7 +225,7 @@ def _plain(data, at, end, kind, words, limits):  # type: ignore[no-untyped-def] 
     return at, state
 
 
-@_compiled
+@compiled
 def _walk_all(data, starts, ends, kinds, null_branches, words, limits, states, places):  # type: ignore[no-untyped-def]
     for row in range(starts.size):
         at, end = starts[row], ends[row]
@@ -254,7 +233,7 @@ def _walk_all(data, starts, ends, kinds, null_branches, words, limits, states, p
         for field in range(kinds.size):
             places[row] = field
             if null_branches[field] >= 0:
-                branch, at, state = _number(data, at, end)
+                branch, at, state = read_varint(data, at, end)
                 worst = max(worst, state)
                 if state <= UNUSUAL and (branch < 0 or branch > 1):
                     worst = _BRANCH

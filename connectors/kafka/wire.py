@@ -16,6 +16,7 @@ import polars as pl
 
 from connectors.avro_rows import encode_rows_apart, plain_columns
 from connectors.bus import writer_schema
+from connectors.kafka.columns import ByteColumn
 from connectors.kafka.messages import Messages, Rejected, WireReject
 from connectors.kafka.records import read_records
 from connectors.kafka.registry import SchemaRegistry
@@ -57,20 +58,21 @@ def encode_messages(fact: str, facts: pl.DataFrame, schema_id: int | None = None
 
 
 def decode_messages(
-    fact: str, values: Sequence[bytes | None], registry: SchemaRegistry | None = None
+    fact: str, values: Sequence[bytes | None] | ByteColumn, registry: SchemaRegistry | None = None
 ) -> Decoded:
     """Decode messages of a type of fact (or dead letters). A message that is none damages no other.
 
     Args:
         fact: the type of fact that the topic holds.
-        values: values of records.
+        values: values of records; the column of a `Records` costs no object per message.
         registry: where schemas are found that the package does not know, such as those of later releases.
 
     Raises:
         SchemaRegistryError: the registry can't be reached, so that nothing can be said of a message yet.
     """
     rejected = Rejected()
-    messages = _with_magic(_of_fair_size(values, rejected), rejected)
+    column = values if isinstance(values, ByteColumn) else ByteColumn.of(values)
+    messages = _with_magic(_of_fair_size(column, rejected), rejected)
     frames = [(empty_facts(fact), np.empty(0, np.int64))]
     for schema_id, mine in _by_schema(messages):
         written = _known(fact, schema_id, registry)
@@ -86,8 +88,8 @@ def decode_messages(
     return Decoded(frame, positions, rejected.in_order())
 
 
-def _of_fair_size(values: Sequence[bytes | None], rejected: Rejected) -> Messages:
-    sizes = np.fromiter((-1 if value is None else len(value) for value in values), np.int64, len(values))
+def _of_fair_size(values: ByteColumn, rejected: Rejected) -> Messages:
+    sizes = values.sizes
     rejected.add(
         np.flatnonzero(sizes < 0),
         "no_value",
@@ -98,10 +100,7 @@ def _of_fair_size(values: Sequence[bytes | None], rejected: Rejected) -> Message
     short = np.flatnonzero((sizes >= 0) & (sizes < _PREFIX.size))
     rejected.add(short, "truncated", f"the message is shorter than the {_PREFIX.size} bytes it begins with")
     taken = np.flatnonzero((sizes >= _PREFIX.size) & (sizes <= LARGEST_MESSAGE))
-    chosen = values if taken.size == len(values) else [values[position] for position in taken.tolist()]
-    ends = np.cumsum(sizes[taken])
-    data = np.frombuffer(b"".join(chosen), np.uint8)  # type: ignore[arg-type] # none of them is None
-    return Messages(data, ends - sizes[taken], ends, taken)
+    return Messages(values.data, values.starts[taken], values.ends[taken], taken)
 
 
 def _with_magic(messages: Messages, rejected: Rejected) -> Messages:
