@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from connectors.collector.records import Refused
 
@@ -13,11 +15,14 @@ from connectors.collector.records import Refused
 _GZIP = 31
 
 
-async def read_body(request: Request, most_bytes: int, seconds: float, too_large: int = 413) -> bytes:
+async def read_body(
+    receive: Receive, headers: Mapping[bytes, bytes], most_bytes: int, seconds: float, too_large: int = 413
+) -> bytes:
     """Read a body whole, unpacked.
 
     Args:
-        request: the request, whose body is unread.
+        receive: gives the parts of the body, of which none was read.
+        headers: of the request, their names in lower case.
         most_bytes: of the body, both as it comes and unpacked.
         seconds: in which it must be here.
         too_large: the status of the refusal of a body that is larger.
@@ -26,31 +31,35 @@ async def read_body(request: Request, most_bytes: int, seconds: float, too_large
         Refused: it is too large, too slow, or not packed as its header says.
         ClientDisconnect: the client went away.
     """
-    headers = request.headers
     refusal = Refused("body_too_large", f"the body has more than {most_bytes} bytes", too_large)
-    length = headers.get("content-length")
-    if length is not None and length.isdecimal() and int(length[:20]) > most_bytes:
+    if announced(headers, 0) > most_bytes:
         raise refusal
     try:
         async with asyncio.timeout(seconds):
-            body = await _receive(request, most_bytes, refusal)
+            body = await _whole(receive, most_bytes, refusal)
     except TimeoutError:
         raise Refused("body_too_slow", f"the body was not here after {seconds:g} s", 408) from None
-    packing = headers.get("content-encoding", "identity").strip().lower()
-    if packing in {"gzip", "x-gzip"}:
+    packing = headers.get(b"content-encoding", b"identity").strip().lower()
+    if packing in {b"gzip", b"x-gzip"}:
         return _unpack(body, most_bytes, refusal)
-    if packing not in {"identity", ""}:
+    if packing not in {b"identity", b""}:
         raise Refused("bad_packing", "the body is packed in a way other than gzip", 415)
     return body
 
 
-async def _receive(request: Request, most_bytes: int, refusal: Refused) -> bytes:
-    message = await request.receive()
+def announced(headers: Mapping[bytes, bytes], otherwise: int) -> int:
+    """Give the bytes that a body will have as it comes, where its header says so."""
+    length = headers.get(b"content-length", b"")
+    return int(length[:20]) if length.isdigit() else otherwise
+
+
+async def _whole(receive: Receive, most_bytes: int, refusal: Refused) -> bytes:
+    message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body"):
         if len(body) > most_bytes:
             raise refusal
-        message = await request.receive()
+        message = await receive()
         body += message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise ClientDisconnect

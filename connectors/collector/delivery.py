@@ -30,13 +30,12 @@ class Delivery:
         """Nothing is touched before `start`.
 
         Args:
-            settings: how large the spool may be, and how long the sink is waited for.
+            settings: how large the spool may be.
             sink: where records go for good.
             folder: of the spool.
             sources: names of the sources.
             metrics: are told what waits and where records went.
         """
-        self._settings = settings
         self._sink = sink
         self._folder = folder
         self._sources = tuple(sources)
@@ -56,7 +55,7 @@ class Delivery:
         self._lock = _locked(self._folder)
         for source in self._sources:
             spool = Spool(self._folder / source, self.room, self._executor)
-            self._lanes[source] = _Lane(source, self._sink, spool, self._settings, self._metrics)
+            self._lanes[source] = _Lane(source, self._sink, spool, self._metrics)
         for lane in self._lanes.values():
             lane.start()
 
@@ -82,14 +81,11 @@ class Delivery:
 class _Lane:
     """One source's way: straight to the sink, or, while anything waits in its spool, behind that in order."""
 
-    def __init__(
-        self, source: str, sink: Sink, spool: Spool, settings: CollectorSettings, metrics: Metrics
-    ) -> None:
+    def __init__(self, source: str, sink: Sink, spool: Spool, metrics: Metrics) -> None:
         self.direct = spool.is_empty
         self._source = source
         self._sink = sink
         self._spool = spool
-        self._seconds = settings.acknowledge_seconds
         self._metrics = metrics
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -122,11 +118,7 @@ class _Lane:
         await self._spool.close()
 
     async def _to_sink(self, records: Sequence[RawRecord]) -> None:
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._sink.put(self._source, records)
-        except TimeoutError:
-            raise SinkUnavailableError(f"no acknowledgement within {self._seconds:g} s") from None
+        await self._sink.put(self._source, records)
         self._metrics.delivered(self._source, len(records))
 
     async def _drain(self) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from connectors.collector.answers import NO_STORE, refused_answer, taken_answer
-from connectors.collector.body import read_body
+from connectors.collector.body import announced, read_body
 from connectors.collector.delivery import Delivery
 from connectors.collector.json_text import decode
 from connectors.collector.links import GIF, find_source, read_query, target_of, visit_record
@@ -95,11 +95,14 @@ class Handlers:
         kind = CALLS.get(request.path_params["call"])
         if kind is None:
             raise Refused("not_found", "no such call", 404)
-        key = self._key_of(request)
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])
+        key = self._key_of(headers)
         if key is not None:
             self._rates.check(key.key_id)
-        with self.in_flight.hold(self._expected(request)):
-            text = await read_body(request, settings.max_batch_bytes, settings.body_seconds)
+        expected = self._expected(headers)
+        self.in_flight.take(expected)
+        try:
+            text = await read_body(request.receive, headers, settings.max_batch_bytes, settings.body_seconds)
             received = micros(self._clock())
             body = decode(text)
             if not isinstance(body, dict):
@@ -110,12 +113,14 @@ class Handlers:
             taken = take_call(key.source, kind, body, received, settings)
             self._rates.spend(key.key_id, taken.count + len(taken.rejected))
             await self._keep(taken, key.source)
+        finally:
+            self.in_flight.give_back(expected)
         return taken_answer(taken)
 
-    def _key_of(self, request: Request) -> WriteKey | None:
+    def _key_of(self, headers: dict[bytes, bytes]) -> WriteKey | None:
         """Give the write key that the request's header presents; None without such a header."""
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"basic":
             return None
         try:
             presented = b64decode(credentials).decode().partition(":")[0]
@@ -141,13 +146,20 @@ class Handlers:
     async def _snowplow_post(self, request: Request) -> Response:
         settings = self._settings
         known = known_of(request, settings)
-        with self.in_flight.hold(self._expected(request)):
+        headers: dict[bytes, bytes] = dict(request.scope["headers"])
+        expected = self._expected(headers)
+        self.in_flight.take(expected)
+        try:
             # Trackers come again after any other status, though the body would not be smaller.
-            text = await read_body(request, settings.max_batch_bytes, settings.body_seconds, too_large=400)
+            text = await read_body(
+                request.receive, headers, settings.max_batch_bytes, settings.body_seconds, too_large=400
+            )
             body = decode(text)
             taken = take_payload(body, known, micros(self._clock()), self._apps, settings)
             self._within_rates(taken)
             await self._keep(taken, _NO_SOURCE)
+        finally:
+            self.in_flight.give_back(expected)
         response = taken_answer(taken)
         remember(response, known, settings)
         return response
@@ -221,12 +233,10 @@ class Handlers:
         for rejected in taken.rejected:
             self._metrics.rejected(source, rejected["code"])
 
-    def _expected(self, request: Request) -> int:
+    def _expected(self, headers: dict[bytes, bytes]) -> int:
         """Give the bytes that a request's body may come to, unpacked."""
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and "content-encoding" not in request.headers:
-            return min(int(length[:20]), self._settings.max_batch_bytes)
-        return self._settings.max_batch_bytes
+        most = self._settings.max_batch_bytes
+        return most if b"content-encoding" in headers else min(announced(headers, most), most)
 
 
 def _gif() -> Response:

@@ -19,7 +19,8 @@ def _integer(digits: str) -> int | float:
 
 
 _decoder = json.JSONDecoder(parse_int=_integer)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# What was read from JSON has no circles to look for.
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 _sorted_encoder = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 

@@ -1,25 +1,28 @@
 """The sink that counts: a source's topic in Kafka, acknowledged by all replicas that are in step.
 
-kafka-python's producer works in threads of its own; here its acknowledgements come back to the event loop.
+Sending costs about as much for one record as for a hundred. So while one group of a source's records is under way,
+what comes in meanwhile gathers and goes out together as the next group: nothing waits on purpose, and the
+busier it is, the less a record costs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from connectors.collector.records import RawRecord, SinkUnavailableError
-from connectors.kafka.clients import explanation
+from connectors.collector.settings import MIB
+from connectors.errors import ConnectorError
+from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import raw_topic
 
 #: The header that says when a record came in: microseconds since 1970 in UTC, in decimal digits.
 RECEIVED_AT = "received_at"
-#: Bytes of one request to a broker; the topics of raw records take as much.
-LARGEST_REQUEST = 8 * 1024 * 1024
+#: Bytes at which a group is closed and the next one begun.
+GROUP_BYTES = 2 * MIB
 
 
 class KafkaSink:
@@ -30,13 +33,13 @@ class KafkaSink:
 
         Args:
             settings: how to reach Kafka.
-            seconds: after which a record that isn't acknowledged counts as not delivered.
+            seconds: after which records that aren't acknowledged count as not delivered.
         """
         self._settings = settings
-        self._milliseconds = int(seconds * 1000)
-        self._producer: Any = None
-        self._making: asyncio.Task[Any] | None = None
-        self._topics: dict[str, str] = {}
+        self._seconds = seconds
+        self._producer: Producer | None = None
+        self._connecting = asyncio.Lock()
+        self._lanes: dict[str, _Groups] = {}
 
     async def put(self, source: str, records: Sequence[RawRecord]) -> None:
         """Return once Kafka has acknowledged every record.
@@ -44,113 +47,118 @@ class KafkaSink:
         Raises:
             SinkUnavailableError: it hasn't; the records may be put again, and may have arrived nevertheless.
         """
-        from kafka.errors import KafkaError
-
-        producer = self._producer or await self._connected()
-        try:
-            topic = self._topics.get(source) or await self._known_topic(producer, source)
-            waiting = _Acknowledgements(len(records))
-        except (KafkaError, OSError) as error:
-            raise SinkUnavailableError(explanation(self._settings, error)) from error
-        try:
-            for key, value, received_at in records:
-                producer.send(topic, value, key, headers=[(RECEIVED_AT, b"%d" % received_at)]).add_callback(
-                    waiting.one
-                ).add_errback(waiting.none)
-        except (KafkaError, OSError) as error:
-            waiting.all.cancel()
-            self._topics.pop(source, None)
-            raise SinkUnavailableError(explanation(self._settings, error)) from error
-        try:
-            await waiting.all
-        except KafkaError as error:
-            await self._discard(producer)
-            raise SinkUnavailableError(explanation(self._settings, error)) from error
-        except asyncio.CancelledError:
-            # Nobody waits any longer; what a later producer sends must not be overtaken by what this one holds.
-            await asyncio.shield(self._discard(producer))
-            raise
+        groups = self._lanes.get(source)
+        if groups is None:
+            groups = self._lanes[source] = _Groups(self._seconds)
+        group = groups.join(records)
+        if groups.task is None:
+            groups.task = asyncio.create_task(self._send_all(source, groups))
+        # Others wait for the same group: one who gives up must not end it for all.
+        await asyncio.shield(group.done)
 
     async def close(self) -> None:
         """Send what is under way, and disconnect."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await asyncio.to_thread(producer.close, self._milliseconds / 1000)
+        tasks = [groups.task for groups in self._lanes.values() if groups.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._producer is not None:
+            await self._discard(self._producer)
 
-    async def _connected(self) -> Any:
-        """Give the producer; whoever comes while it is being made waits for the same one."""
-        from kafka.errors import KafkaError
+    async def _send_all(self, source: str, groups: _Groups) -> None:
+        """Send group after group until there are none."""
+        while (group := groups.next()) is not None:
+            try:
+                await self._send(source, group.records)
+            except ConnectorError as error:
+                groups.fail(group, error)
+            else:
+                group.end(None)
+        groups.task = None
 
-        if self._making is None:
-            self._making = asyncio.create_task(asyncio.to_thread(self._make))
-            self._making.add_done_callback(self._made)
+    async def _send(self, source: str, records: list[RawRecord]) -> None:
+        producer = self._producer or await self._connected()
         try:
-            return await asyncio.shield(self._making)
-        except (KafkaError, OSError) as error:
-            raise SinkUnavailableError(explanation(self._settings, error)) from error
+            await asyncio.to_thread(self._send_and_wait, producer, source, records)
+        except ConnectorError:
+            # What it holds must not overtake what the next one sends.
+            await self._discard(producer)
+            raise
 
-    def _make(self) -> Any:
-        from kafka import KafkaProducer
+    def _send_and_wait(self, producer: Producer, source: str, records: list[RawRecord]) -> None:
+        producer.send_many(
+            raw_topic(self._settings, source),
+            [record.key for record in records],
+            [record.value for record in records],
+            [[(RECEIVED_AT, b"%d" % record.received_at)] for record in records],
+        ).wait(self._seconds)
 
-        return KafkaProducer(
-            **self._settings.client_options(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="lz4",
-            batch_size=256 * 1024,
-            delivery_timeout_ms=self._milliseconds,
-            request_timeout_ms=self._milliseconds,
-            max_block_ms=min(self._milliseconds, 2_000),
-            bootstrap_timeout_ms=self._milliseconds,
-            reconnect_backoff_max_ms=1_000,
-            allow_auto_create_topics=False,
-            max_request_size=LARGEST_REQUEST,
-            metrics_enabled=False,
-        )
+    async def _connected(self) -> Producer:
+        async with self._connecting:
+            if self._producer is None:
+                self._producer = await asyncio.to_thread(
+                    Producer, self._settings, compression="lz4", delivery_timeout=self._seconds
+                )
+            return self._producer
 
-    def _made(self, task: asyncio.Task[Any]) -> None:
-        self._making = None
-        if not task.cancelled() and task.exception() is None:
-            self._producer = task.result()
-
-    async def _known_topic(self, producer: Any, source: str) -> str:
-        """Give a source's topic once the cluster has told of it: asking would hold up the event loop."""
-        topic = raw_topic(self._settings, source)
-        await asyncio.to_thread(producer.partitions_for, topic)
-        self._topics[source] = topic
-        return topic
-
-    async def _discard(self, producer: Any) -> None:
-        """Give up a producer with what it holds; the next record makes a new one."""
-        if self._producer is not producer:
-            return
-        self._producer = None
-        self._topics.clear()
-        with suppress(Exception):
+    async def _discard(self, producer: Producer) -> None:
+        """Let a producer go; the next record makes a new one."""
+        if self._producer is producer:
+            self._producer = None
+        with suppress(ConnectorError):
             await asyncio.to_thread(producer.close, 0)
 
 
-class _Acknowledgements:
-    """One asyncio future for the records of one call, resolved from the producer's thread."""
+class _Group:
+    """Records that go out together; who put them waits for `done`, but not for ever."""
 
-    def __init__(self, records: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._records = records
-        # Its steps are atomic: acknowledgements may come from the producer's thread and from this one.
-        self._count = itertools.count(1)
-        self.all: asyncio.Future[None] = self._loop.create_future()
+    def __init__(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.records: list[RawRecord] = []
+        self.size = 0
+        self.done: asyncio.Future[None] = loop.create_future()
+        late = SinkUnavailableError(f"Kafka has not acknowledged within {seconds:g} s")
+        self._timer = loop.call_later(seconds, self.end, late)
 
-    def one(self, _: object) -> None:
-        if next(self._count) == self._records:
-            self._loop.call_soon_threadsafe(self._resolve, None)
-
-    def none(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._resolve, error)
-
-    def _resolve(self, error: BaseException | None) -> None:
-        if self.all.done():
+    def end(self, error: SinkUnavailableError | None) -> None:
+        """Tell how it went, unless that has been told."""
+        self._timer.cancel()
+        if self.done.done():
             return
         if error is None:
-            self.all.set_result(None)
+            self.done.set_result(None)
         else:
-            self.all.set_exception(error)
+            self.done.set_exception(error)
+            # It may be that nobody waits any longer.
+            self.done.exception()
+
+
+class _Groups:
+    """A source's groups that wait to be sent, and the task that sends them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._seconds = seconds
+        self._waiting: deque[_Group] = deque()
+
+    def join(self, records: Sequence[RawRecord]) -> _Group:
+        """Add records to the last group, or to a new one where that is full or too late."""
+        if not self._waiting or self._waiting[-1].size >= GROUP_BYTES or self._waiting[-1].done.done():
+            self._waiting.append(_Group(self._seconds))
+        group = self._waiting[-1]
+        group.records += records
+        group.size += sum(len(record.value) for record in records)
+        return group
+
+    def next(self) -> _Group | None:
+        """Take the first group that isn't too late."""
+        while self._waiting:
+            group = self._waiting.popleft()
+            if not group.done.done():
+                return group
+        return None
+
+    def fail(self, group: _Group, error: ConnectorError) -> None:
+        """Tell of a failure, also those whose records would only run into the same one."""
+        for failed in (group, *self._waiting):
+            failed.end(SinkUnavailableError(str(error)))
+        self._waiting.clear()

@@ -58,6 +58,7 @@ class Metrics:
             buckets=_SECONDS,
         )
         self._counters: dict[tuple[str, ...], Counter] = {}
+        self._timers: dict[str, Histogram] = {}
 
     def watch(
         self,
@@ -80,7 +81,10 @@ class Metrics:
     def answered(self, protocol: str, status: int, seconds: float) -> None:
         """Count a request."""
         self._one(self._requests, protocol, str(status)).inc()
-        self._seconds.labels(protocol).observe(seconds)
+        timer = self._timers.get(protocol)
+        if timer is None:
+            timer = self._timers[protocol] = self._seconds.labels(protocol)
+        timer.observe(seconds)
 
     def refused(self, protocol: str, code: str) -> None:
         """Count a request that was refused as a whole."""

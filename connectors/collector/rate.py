@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from connectors.collector.records import Overloaded
 
@@ -47,13 +46,12 @@ class InFlight:
         self.bytes = 0
         self._most = most
 
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Count bytes while they are in work; raises Overloaded (503) where it would be too many."""
+    def take(self, count: int) -> None:
+        """Count bytes that come into work; raises Overloaded (503) where it would be too many."""
         if self.bytes + count > self._most:
             raise Overloaded("busy", "too much in work; come again in a second", 503, 1)
         self.bytes += count
-        try:
-            yield
-        finally:
-            self.bytes -= count
+
+    def give_back(self, count: int) -> None:
+        """Count bytes out again."""
+        self.bytes -= count

@@ -51,7 +51,7 @@ class Sink(Protocol):
         """Return once every record is kept.
 
         Raises:
-            SinkUnavailableError: some were not acknowledged; the same records may be put again.
+            SinkUnavailableError: some were not acknowledged, or not in time; the same records may be put again.
         """
 
     async def close(self) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from connectors.collector.json_text import canonical, encode
+from connectors.collector.json_text import encode
 from connectors.collector.records import RawRecord, Refused
 from connectors.collector.settings import KIB, CollectorSettings
-from connectors.collector.taken import Taken
+from connectors.collector.taken import Taken, made_id
 from connectors.collector.times import corrected, iso, parse_iso
-from connectors.ids import event_id
 
 #: The last part of a path → the type of its events. The short ones are what analytics.js calls.
 CALLS = {
@@ -26,6 +25,15 @@ _IDS = ("messageId", "anonymousId", "userId", "previousId", "groupId")
 _ADDED = KIB
 #: How many times a request's largest size what a batch's events share may come to, once merged into each.
 _SHARED_TIMES = 4
+
+
+class _Times(NamedTuple):
+    """When a request arrived and when its client says it was sent: microseconds, and written out."""
+
+    received: int
+    received_text: str
+    sent: int | None
+    sent_text: str | None
 
 
 def take_call(
@@ -47,7 +55,7 @@ def take_call(
     if kind == "batch":
         _take_batch(taken, source, body, received, settings)
         return taken
-    record = _record(source, {**body, "type": kind}, _sent_at(body), received, settings)
+    record = _record(source, {**body, "type": kind}, _times(body, received), settings)
     taken.records[source] = [record]
     return taken
 
@@ -63,13 +71,13 @@ def _take_batch(
             "batch_too_long", f"{len(events)} events; {settings.max_batch_events} are the most", 413
         )
     shared = _shared(body, len(events), settings)
-    sent = _sent_at(body)
+    times = _times(body, received)
     records = taken.records[source] = []
     for index, event in enumerate(events):
         try:
             if not isinstance(event, dict):
                 raise Refused("bad_type", "an event is not an object")
-            records.append(_batch_record(source, event, shared, sent, received, settings))
+            records.append(_batch_record(source, event, shared, times, settings))
         except Refused as refusal:
             taken.reject(index, event.get("messageId") if isinstance(event, dict) else None, refusal)
 
@@ -92,8 +100,7 @@ def _batch_record(
     source: str,
     event: dict[str, Any],
     shared: dict[str, dict[str, Any]],
-    sent: int | None,
-    received: int,
+    times: _Times,
     settings: CollectorSettings,
 ) -> RawRecord:
     # `action` is what old libraries call the type.
@@ -105,14 +112,10 @@ def _batch_record(
         own = event.get(name)
         if own is None or isinstance(own, dict):
             merged[name] = {**value, **(own or {})}
-    if "sentAt" in event:
-        sent = _sent_at(event)
-    return _record(source, merged, sent, received, settings)
+    return _record(source, merged, _times(event, times.received) if "sentAt" in event else times, settings)
 
 
-def _record(
-    source: str, event: dict[str, Any], sent: int | None, received: int, settings: CollectorSettings
-) -> RawRecord:
+def _record(source: str, event: dict[str, Any], times: _Times, settings: CollectorSettings) -> RawRecord:
     """Check one event (a dict that is ours to change), give it its times and an id, and write it."""
     event.pop("writeKey", None)
     for name in _OBJECTS:
@@ -130,24 +133,24 @@ def _record(
     if not event.get("messageId"):
         # From what was said, so that a retry of the same request is known to be one.
         said = {name: value for name, value in event.items() if name not in {"sentAt", "messageId"}}
-        event["messageId"] = event_id(source, canonical(said).decode())
-    _set_times(event, happened, sent, received)
+        event["messageId"] = made_id(source, said)
+    _set_times(event, happened, times)
     value = encode(event, settings.max_event_bytes + _ADDED)
     person = event.get("anonymousId") or event.get("userId") or event["messageId"]
-    return RawRecord(person.encode(), value, received)
+    return RawRecord(person.encode(), value, times.received)
 
 
-def _set_times(event: dict[str, Any], happened: object, sent: int | None, received: int) -> None:
+def _set_times(event: dict[str, Any], happened: object, times: _Times) -> None:
     if happened is not None and not isinstance(happened, str):
         raise Refused("bad_time", "timestamp is not a text")
-    event["receivedAt"] = iso(received)
-    if sent is not None:
-        event["sentAt"] = iso(sent)
+    event["receivedAt"] = times.received_text
+    if times.sent_text is not None:
+        event["sentAt"] = times.sent_text
     if happened:
         event["originalTimestamp"] = happened
-        event["timestamp"] = iso(corrected(received, sent, parse_iso(happened, "timestamp")))
+        event["timestamp"] = iso(corrected(times.received, times.sent, parse_iso(happened, "timestamp")))
     else:
-        event["timestamp"] = event["receivedAt"]
+        event["timestamp"] = times.received_text
 
 
 def _text_id(name: str, value: object) -> str | None:
@@ -159,10 +162,11 @@ def _text_id(name: str, value: object) -> str | None:
     raise Refused("bad_type", f"{name} is neither a text nor a whole number")
 
 
-def _sent_at(body: dict[str, Any]) -> int | None:
-    sent = body.get("sentAt")
-    if sent is None or sent == "":
-        return None
-    if not isinstance(sent, str):
+def _times(body: dict[str, Any], received: int) -> _Times:
+    said = body.get("sentAt")
+    if said is None or said == "":
+        return _Times(received, iso(received), None, None)
+    if not isinstance(said, str):
         raise Refused("bad_time", "sentAt is not a text")
-    return parse_iso(sent, "sentAt")
+    sent = parse_iso(said, "sentAt")
+    return _Times(received, iso(received), sent, iso(sent))

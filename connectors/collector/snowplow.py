@@ -12,12 +12,11 @@ from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.collector.json_text import canonical, decode, encode
+from connectors.collector.json_text import decode, encode
 from connectors.collector.records import RawRecord, Refused
 from connectors.collector.settings import KIB, CollectorSettings, SnowplowSource
-from connectors.collector.taken import Taken
+from connectors.collector.taken import Taken, made_id
 from connectors.collector.times import corrected, iso
-from connectors.ids import event_id
 
 _PAYLOAD_SCHEMA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-"
 #: A parameter with JSON in base64 → the one that holds it as text.
@@ -102,7 +101,7 @@ def _record(
         raise Refused("bad_type", "an event has no type (e)")
     if not event.get("eid"):
         said = {name: value for name, value in event.items() if name != "stm"}
-        event["eid"] = event_id(source, canonical(said).decode())
+        event["eid"] = made_id(source, said)
     for packed, plain in _PACKED.items():
         text = _unpacked(event.get(packed))
         if text is not None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.collector.json_text import canonical
 from connectors.collector.records import RawRecord, Refused
+
+#: Hexadecimal digits of an id that the collector makes: 128 bits.
+_ID_DIGITS = 32
 
 
 @dataclass
@@ -28,3 +33,13 @@ class Taken:
             # What can't be written in UTF-8 comes back as question marks.
             entry["messageId"] = event_id.encode(errors="replace").decode()
         self.rejected.append(entry)
+
+
+def made_id(source: str, said: dict[str, Any]) -> str:
+    """Make an id from what an event says, so that the same request sent again is known to be the same.
+
+    Args:
+        source: the source's name.
+        said: the event without what a client changes when it tries again.
+    """
+    return hashlib.sha256(source.encode() + b"\x1f" + canonical(said)).hexdigest()[:_ID_DIGITS]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from connectors.collector.records import Refused
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -22,10 +23,10 @@ def iso(time: int) -> str:
         Refused: no year between 1 and 9999.
     """
     try:
-        moment = _EPOCH + timedelta(microseconds=time)
+        moment = _PLAIN_EPOCH + timedelta(microseconds=time)
     except OverflowError:
         raise Refused("bad_time", "a time lies outside of the years 1 to 9999") from None
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def parse_iso(text: str, field: str) -> int:

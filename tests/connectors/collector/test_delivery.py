@@ -19,11 +19,11 @@ from tests.connectors.collector.kept import Kept
 
 
 class Hanging(Kept):
-    """Acknowledges nothing while it is away."""
+    """Takes its time to say that it is away."""
 
     async def put(self, source: str, records: Sequence[RawRecord]) -> None:
         if self.away:
-            await asyncio.Event().wait()
+            await asyncio.sleep(0.2)
         await super().put(source, records)
 
 
@@ -42,8 +42,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def _delivery(folder: Path, sink: Kept, **settings: Any) -> Delivery:
-    made = CollectorSettings(acknowledge_seconds=0.2, **settings)
-    return Delivery(made, sink, folder, ("web", "app"), Metrics())
+    return Delivery(CollectorSettings(**settings), sink, folder, ("web", "app"), Metrics())
 
 
 @pytest.mark.parametrize("kind", [Kept, Hanging])
