@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ from connectors.kafka.settings import KafkaSettings
 
 #: For how long a cluster is asked whether it is there.
 _ADMIN_MILLISECONDS = 10_000
+
+# What matters of kafka-python's complaints comes as exceptions; the rest is for who sets up logging.
+logging.getLogger("kafka").addHandler(logging.NullHandler())
 
 
 @contextmanager
@@ -40,28 +44,39 @@ def open_admin(settings: KafkaSettings) -> Any:
 
 def explanation(settings: KafkaSettings, error: BaseException) -> str:
     """Say in one sentence what is wrong, and what helps."""
+    return f"{_place(settings)}: {_cause(settings, error)}"
+
+
+def _cause(settings: KafkaSettings, error: BaseException) -> str:
     from kafka import errors
 
-    place = _place(settings)
-    if isinstance(error, errors.SaslAuthenticationFailedError | errors.IllegalSaslStateError):
-        return (
-            f"{place}: user {settings.username!r} is not let in: wrong user or password for "
-            f"{settings.sasl_mechanism}; correct kafka.username and kafka.password"
-        )
-    if isinstance(error, errors.UnsupportedSaslMechanismError):
-        return f"{place}: it does not offer {settings.sasl_mechanism}; correct kafka.sasl_mechanism"
-    if isinstance(error, errors.AuthorizationError):
-        return (
-            f"{place}: user {settings.username!r} may not do this ({error}); grant the right on the cluster"
-        )
-    if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return f"{place}: no such topic or partition ({error}); create the topics first"
-    if isinstance(error, errors.KafkaTimeoutError | errors.KafkaConnectionError | errors.NodeNotReadyError):
-        return (
-            f"{place}: no answer in time ({error}); is Kafka running there, and are bootstrap_servers "
-            "and security_protocol right?"
-        )
-    return f"{place}: {error}"
+    user = f"user {settings.username!r}"
+    causes: list[tuple[tuple[type[BaseException], ...], str]] = [
+        (
+            (errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError),
+            f"{user} is not let in: wrong user or password for {settings.sasl_mechanism}; "
+            "correct kafka.username and kafka.password",
+        ),
+        (
+            (errors.UnsupportedSaslMechanismError,),
+            f"it does not offer {settings.sasl_mechanism}; correct kafka.sasl_mechanism",
+        ),
+        ((errors.AuthorizationError,), f"{user} may not do this ({error}); grant the right on the cluster"),
+        (
+            (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError),
+            "a record is too large for its topic; send less, or raise the topic's max.message.bytes",
+        ),
+        (
+            (errors.UnknownTopicOrPartitionError,),
+            f"no such topic or partition ({error}); create the topics first",
+        ),
+        (
+            (errors.KafkaTimeoutError, errors.KafkaConnectionError, errors.NodeNotReadyError),
+            f"no answer in time ({error}); is Kafka running there, and are bootstrap_servers and "
+            "security_protocol right?",
+        ),
+    ]
+    return next((cause for kinds, cause in causes if isinstance(error, kinds)), str(error))
 
 
 def _place(settings: KafkaSettings) -> str:

@@ -18,6 +18,10 @@ class NotAcknowledgedError(ConnectorError):
     """Kafka did not acknowledge records, so they may not be kept; sending them again is safe."""
 
 
+class RecordTooLargeError(ConnectorError):
+    """A record is larger than any topic takes; nothing was sent."""
+
+
 class SchemaRegistryError(ConnectorError):
     """The Schema Registry can't be reached, or refuses a schema."""
 

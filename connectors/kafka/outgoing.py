@@ -135,13 +135,13 @@ class PreparedBatch(ProducerBatch):  # type: ignore[misc] # kafka-python has no 
         return exception
 
 
-def _failure(future: Any, timeout: float) -> BaseException | None:
+def _failure(future: Any, timeout: float) -> Any:
     try:
         future.get(timeout)
     except KafkaTimeoutError:
         if not future.is_done:
             raise TimeoutError from None
-        return future.exception  # type: ignore[no-any-return]
+        return future.exception
     except KafkaError as error:
         return error
     return None

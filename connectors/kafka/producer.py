@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from connectors.kafka.clients import explained, explanation
 from connectors.kafka.columns import ByteColumn, Headers, Partition, wire_headers
-from connectors.kafka.errors import NotAcknowledgedError
+from connectors.kafka.errors import NotAcknowledgedError, RecordTooLargeError
 from connectors.kafka.outgoing import (
     PreparedBatch,
     PreparedRecords,
@@ -33,10 +33,13 @@ Values = Sequence[bytes | None] | ByteColumn
 
 #: A batch holds no more bytes than this before compression, unless one record is larger.
 BATCH_BYTES = 512 * 1024
+#: A larger record is not sent; topics take less still.
+LARGEST_BATCH = 8 * 1024 * 1024
 #: So many bytes may wait to be acknowledged; who sends more waits.
 WAITING_BYTES = 64 * 1024 * 1024
 _RUN_OF_KEYLESS = 500
 _LOOK_SECONDS = 0.002
+_SLACK_SECONDS = 5.0
 
 
 class Delivery:
@@ -99,21 +102,11 @@ class Producer:
         """
         self.settings, self._compression = settings, compression
         #: Seconds after which a record has had its fate.
-        self.patience = delivery_timeout + 5
+        self.patience = delivery_timeout + _SLACK_SECONDS
         self._waiting: deque[Delivery] = deque()
         self._lock = threading.Lock()
         self._turn = 0
-        milliseconds = int(delivery_timeout * 1000)
-        with explained(settings):
-            self._client = KafkaProducer(
-                **settings.client_options(),
-                enable_idempotence=True,
-                acks="all",
-                delivery_timeout_ms=milliseconds,
-                request_timeout_ms=min(30_000, milliseconds),
-                max_block_ms=milliseconds,
-                metrics_enabled=False,
-            )
+        self._client = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -134,18 +127,25 @@ class Producer:
 
         Raises:
             KafkaUnreachableError: the topic's partitions can't be learnt.
+            RecordTooLargeError: a record is larger than any topic takes; none is sent.
         """
         columns = _column(keys, len(values)), _column(values, len(values)), _headers(headers, len(values))
         sizes = record_sizes(*columns)
         self._make_room(int(sizes.sum()))
+        client = self._usable_client()
         with explained(self.settings):
-            numbers = sorted(self._client.partitions_for(topic))
+            numbers = sorted(client.partitions_for(topic))
         stamp = time.time_ns() // 1_000_000
-        batches = []
+        prepared = []
         for number, rows in self._shared_out(columns[0], sizes, len(numbers)):
             payload, codec = compress(write_records(rows, *columns), self._compression)
+            if len(payload) > LARGEST_BATCH:
+                raise RecordTooLargeError(
+                    f"topic {topic}: a record has {len(payload)} bytes; at most {LARGEST_BATCH} are taken: send less"
+                )
             records = PreparedRecords(payload, codec, rows.size, stamp)
-            batches.append(self._hand_over(Partition(topic, numbers[number]), records))
+            prepared.append((Partition(topic, numbers[number]), records))
+        batches = [_hand_over(client, partition, records) for partition, records in prepared]
         delivery = Delivery(self, topic, sizes, batches)
         with self._lock:
             self._waiting.append(delivery)
@@ -184,6 +184,27 @@ class Producer:
             # What is still on its way is told by `flush` and `Delivery.wait`.
             self._client.close(0)
 
+    def _open(self) -> Any:
+        milliseconds = int((self.patience - _SLACK_SECONDS) * 1000)
+        with explained(self.settings):
+            return KafkaProducer(
+                **self.settings.client_options(),
+                enable_idempotence=True,
+                acks="all",
+                delivery_timeout_ms=milliseconds,
+                request_timeout_ms=min(30_000, milliseconds),
+                max_block_ms=milliseconds,
+                metrics_enabled=False,
+            )
+
+    def _usable_client(self) -> Any:
+        """Give kafka-python's producer; a new one where it has given up after an error that no retry helps."""
+        with self._lock:
+            if self._client._transaction_manager.has_fatal_error():
+                self._client.close(0)
+                self._client = self._open()
+            return self._client
+
     def _shared_out(self, keys: ByteColumn, sizes: Longs, count: int) -> Iterator[tuple[int, Longs]]:
         """Yield partitions (as places in their list) with the rows of a batch."""
         partitions = partitions_of(keys, count)
@@ -199,23 +220,6 @@ class Producer:
                 for part in np.split(rows, np.flatnonzero(np.diff(parts)) + 1):
                     yield number, part
 
-    def _hand_over(self, partition: Partition, records: PreparedRecords) -> PreparedBatch:
-        """Give a batch to kafka-python, as it takes those that it has filled itself."""
-        accumulator, batch = self._client._accumulator, PreparedBatch(partition, records)
-        accumulator._appends_in_progress.increment()
-        try:
-            with accumulator._tp_lock(batch.topic_partition):
-                if accumulator._closed:
-                    raise NotAcknowledgedError(
-                        f"topic {partition.topic}: the producer is closed; open a new one"
-                    )
-                accumulator._batches[batch.topic_partition].append(batch)
-                accumulator._incomplete.add(batch)
-        finally:
-            accumulator._appends_in_progress.decrement()
-        self._client._sender.wakeup()
-        return batch
-
     def _make_room(self, size: int) -> None:
         """Wait while too much is on its way; what went wrong stays to be told by `flush`."""
         while True:
@@ -225,6 +229,22 @@ class Producer:
             if not open_ones or sum(delivery.size for delivery in open_ones) + size <= WAITING_BYTES:
                 return
             time.sleep(_LOOK_SECONDS)
+
+
+def _hand_over(client: Any, partition: Partition, records: PreparedRecords) -> PreparedBatch:
+    """Give a batch to kafka-python, as it takes those that it has filled itself."""
+    accumulator, batch = client._accumulator, PreparedBatch(partition, records)
+    accumulator._appends_in_progress.increment()
+    try:
+        with accumulator._tp_lock(batch.topic_partition):
+            if accumulator._closed:
+                raise NotAcknowledgedError(f"topic {partition.topic}: the producer is closed; open a new one")
+            accumulator._batches[batch.topic_partition].append(batch)
+            accumulator._incomplete.add(batch)
+    finally:
+        accumulator._appends_in_progress.decrement()
+    client._sender.wakeup()
+    return batch
 
 
 def _column(values: Values | None, count: int) -> ByteColumn:

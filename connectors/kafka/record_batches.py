@@ -22,9 +22,8 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-pyt
     """What a fetch brought of a partition: yields a record per batch, whose value is a `Records`."""
 
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
-        return super()._unpack_records(
-            tp, _Batches(records, Partition(*tp), self.fetch_offset), *deserializers
-        )
+        batches = _Batches(records, Partition(*tp), self.fetch_offset)
+        yield from super()._unpack_records(tp, batches, *deserializers)
 
 
 class _Batches:

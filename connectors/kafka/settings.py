@@ -171,6 +171,9 @@ class KafkaSettings(_Strict):
             "bootstrap_servers": list(self.bootstrap_servers),
             "security_protocol": self.security_protocol,
             "client_id": "milepost",
+            # A broker that comes back is found within a second, however long it was away.
+            "reconnect_backoff_ms": 50,
+            "reconnect_backoff_max_ms": 1_000,
         }
         if self.password is not None:
             options |= {
