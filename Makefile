@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-faults test-system test-demo check format bench schemas docs wheel clean
+.PHONY: help install demo run test test-faults test-cluster test-system test-demo check format bench schemas docs wheel clean
 
 help: ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -26,10 +26,13 @@ demo: $(STAMP) ## run the main job on real data and print what came out
 	@$(BIN)/milepost demo
 
 test: $(STAMP) ## units, laws, contracts and one kill per part, in ten minutes at most
-	$(PYTEST) -n $(WORKERS) -m "not faults and not system and not demo"
+	$(PYTEST) -n $(WORKERS) -m "not faults and not cluster and not system and not demo"
 
 test-faults: $(STAMP) ## the long tests: kills, full disks, many seeds
 	$(PYTEST) -m faults
+
+test-cluster: $(STAMP) ## tests on a Flink cluster of their own
+	$(PYTEST) -m cluster
 
 test-system: $(STAMP) ## tests that need Debian packages
 	@$(PYTEST) -m system; code=$$?; if [ $$code = 5 ]; then echo "No test needs Debian packages yet."; else exit $$code; fi

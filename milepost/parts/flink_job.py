@@ -29,6 +29,17 @@ class FlinkJob:
         """Give its state, such as `RUNNING` or `RESTARTING`."""
         return self.rest.state(self.id)
 
+    @property
+    def checkpoints_completed(self) -> int:
+        """Count the checkpoints that Flink has completed since the job was submitted."""
+        return int(self.rest.checkpoints(self.id)["counts"]["completed"])
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Give the size of the last checkpoint; 0 before the first. It grows, see `docs/guides/flink.md`."""
+        latest = self.rest.checkpoints(self.id)["latest"]["completed"]
+        return int(latest["state_size"]) if latest else 0
+
     def wait_until_running(self, timeout: float = 120.0) -> None:
         """Wait until each of its tasks runs; raises PartError with the cause where it ends or does not get there."""
         end = time.monotonic() + timeout

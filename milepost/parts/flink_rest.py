@@ -91,7 +91,7 @@ class FlinkRest:
         return bool(tasks) and all(task["status"] in ("RUNNING", "FINISHED") for task in tasks)
 
     def checkpoints(self, job: str) -> dict[str, Any]:
-        """Give `counts` (completed, failed, restored) and `latest` (completed, with `external_path` and size)."""
+        """Give `counts` (`completed`, `failed`) and `latest` (`completed`: the last one, None before it)."""
         return self.ask("GET", f"/jobs/{job}/checkpoints")
 
     def failure(self, job: str) -> str:

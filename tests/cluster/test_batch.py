@@ -1,0 +1,51 @@
+"""The batch pipelines run on Flink as they are, and give the tables of the in-process runner."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from milepost.parts.flink_cluster import FlinkCluster
+from tests.faults.runs import Place, digests, milepost, shared
+
+#: Enough that every mapping and every table has rows.
+CUSTOMERS = "300"
+
+
+def _run_in_process(folder: Path) -> Place:
+    place = Place(folder / "market", folder / "home")
+    folder.joinpath("market").mkdir()
+    assert milepost(place, "simulate", "--customers", CUSTOMERS, "--out", ".").returncode == 0
+    done = milepost(place, "run")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="session")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return shared(tmp_path_factory, "in_process", _run_in_process)
+
+
+def _assert_same_on(flink: FlinkCluster, in_process: Place, home: Path) -> None:
+    place = Place(in_process.project, home)
+    home.mkdir(mode=0o700)
+    shutil.copy(in_process.home / "hashing.key", home)
+    done = milepost(place, "run", "--parallelism=2", *flink.pipeline_options)
+    assert done.returncode == 0, done.stderr
+    assert digests(place) == digests(in_process)
+    rebuilt = milepost(place, "run", "--rebuild", *flink.pipeline_options)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert digests(place) == digests(in_process)
+
+
+def test_ingest_and_rebuild_on_embedded_flink(
+    embedded: FlinkCluster, in_process: Place, tmp_path: Path
+) -> None:
+    _assert_same_on(embedded, in_process, tmp_path / "home")
+
+
+@pytest.mark.cluster
+def test_ingest_and_rebuild_on_a_cluster(cluster: FlinkCluster, in_process: Place, tmp_path: Path) -> None:
+    _assert_same_on(cluster, in_process, tmp_path / "home")
