@@ -16,6 +16,7 @@ from milepost.spend import share_spend, spend_table
 from milepost.stitch import Folded, Tables, fold_ledger, ledger_part, shaped
 from milepost.unit_fold import UnitFold, fold_units
 from milepost.units import Nodes, UnitFinder, node_hash
+from pipelines.difference import unchanged
 from pipelines.progress import report
 from pipelines.staging import read_frames
 from pipelines.stitch_rebuild import Spill, StitchSettings, stage_violations, staged_schema
@@ -62,7 +63,7 @@ class StitchIncrement(beam.DoFn):  # type: ignore[misc]
         self.store_url = store_url
 
     def process(self, element: Iterable[Spill]) -> Iterator[int]:
-        with places_of(Path(self.home), self.store_url) as places:
+        with places_of(Path(self.home), self.store_url, reading=True) as places:
             facts, nodes = _read_spills(self.settings, sorted(element, key=lambda spill: spill.name))
             yield stitch_increment(self.settings, places, facts, nodes)
 
@@ -314,18 +315,10 @@ def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, ne
     """Stage the keys of rows that go or change, and the rows that come or change."""
     if not old.height and not new.height:
         return
-    key = list(load_tables()[name].key)
-    compared = [column for column in new.columns if column not in key]
-    both = new.join(old.with_columns(pl.lit(value=True).alias("was")), on=key, how="left", suffix=".was")
-    same = pl.all_horizontal(
-        pl.col("was").is_not_null(),
-        *(pl.col(column).eq_missing(pl.col(f"{column}.was")) for column in compared),
-    )
-    coming = both.filter(~same).select(new.columns)
-    kept = both.filter(same).select(key)
-    gone = old.select(key).join(kept, on=key, how="anti")
+    stays_in_old, stays_in_new = unchanged(old, new, list(load_tables()[name].key))
+    gone, coming = old.filter(~stays_in_old), new.filter(~stays_in_new)
     if gone.height:
-        settings.staging.write(gone, "gone", name)
+        settings.staging.write(gone.select(load_tables()[name].key), "gone", name)
     if coming.height:
         settings.staging.write(coming, "tables", name, "increment")
 
