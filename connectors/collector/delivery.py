@@ -17,7 +17,7 @@ from connectors.collector.spool import Room, Spool
 from connectors.errors import ConnectorError
 
 _CHUNK_BYTES = MIB
-_RETRY_SECONDS = (0.25, 5.0)
+_RETRY_SECONDS = (0.25, 2.0)
 _logger = logging.getLogger(__name__)
 
 

@@ -12,6 +12,10 @@ from starlette.testclient import TestClient
 from connectors.collector.app import create_app
 from connectors.collector.settings import CollectorSettings
 from connectors.collector.write_keys import create_write_key
+from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import ensure_topics
+from milepost.parts.kafka_broker import KafkaBroker
+from tests.brokers import running_broker, settings_for
 from tests.connectors.collector.kept import Kept
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -75,3 +79,27 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 @pytest.fixture
 def collector(start: Callable[..., Collector]) -> Collector:
     return start()
+
+
+@pytest.fixture(scope="session")
+def shared_broker() -> Iterator[KafkaBroker]:
+    """One broker for all tests of this package."""
+    with running_broker() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(shared_broker: KafkaBroker) -> KafkaBroker:
+    """The broker, running: a test may kill it."""
+    if not shared_broker.process.is_alive():
+        shared_broker.start()
+        shared_broker.wait_ready()
+    return shared_broker
+
+
+@pytest.fixture
+def kafka(broker: KafkaBroker) -> KafkaSettings:
+    """Settings whose topics are those of one test alone, and are there."""
+    settings = settings_for(broker)
+    ensure_topics(settings, SOURCES, 1)
+    return settings
