@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from connectors.kafka.errors import KafkaUnreachableError
+from connectors.kafka.knock import knock
 from connectors.kafka.settings import KafkaSettings
 
 #: For how long a cluster is asked whether it is there.
@@ -39,6 +40,7 @@ def open_admin(settings: KafkaSettings) -> Any:
     from kafka import KafkaAdminClient
 
     with explained(settings):
+        knock(settings)
         return KafkaAdminClient(**settings.client_options(), bootstrap_timeout_ms=_ADMIN_MILLISECONDS)
 
 
@@ -71,7 +73,11 @@ def _cause(settings: KafkaSettings, error: BaseException) -> str:
             f"no such topic or partition ({error}); create the topics first",
         ),
         (
-            (errors.KafkaTimeoutError, errors.KafkaConnectionError, errors.NodeNotReadyError),
+            (errors.KafkaConnectionError,),
+            f"{error}; is Kafka running there, do the certificates fit, and is security_protocol right?",
+        ),
+        (
+            (errors.KafkaTimeoutError, errors.NodeNotReadyError),
             f"no answer in time ({error}); is Kafka running there, and are bootstrap_servers and "
             "security_protocol right?",
         ),

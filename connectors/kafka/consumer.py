@@ -16,6 +16,7 @@ from kafka.errors import OffsetOutOfRangeError
 from connectors.kafka.clients import explained
 from connectors.kafka.columns import Partition, Records, by_partition
 from connectors.kafka.errors import OffsetGoneError
+from connectors.kafka.knock import knock
 from connectors.kafka.offsets import GroupOffsets
 from connectors.kafka.record_batches import ColumnRecords
 from connectors.kafka.settings import KafkaSettings
@@ -37,6 +38,7 @@ class Consumer:
         self._waiting: deque[Records] = deque()
         self._positions: dict[Partition, int] = {}
         with explained(settings):
+            knock(settings)
             self._client = KafkaConsumer(
                 **settings.client_options(),
                 group_id=None,

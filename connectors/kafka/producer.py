@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from connectors.kafka.clients import explained, explanation
 from connectors.kafka.columns import ByteColumn, Headers, Partition, wire_headers
 from connectors.kafka.errors import NotAcknowledgedError, RecordTooLargeError
+from connectors.kafka.knock import knock
 from connectors.kafka.outgoing import (
     PreparedBatch,
     PreparedRecords,
@@ -187,6 +188,7 @@ class Producer:
     def _open(self) -> Any:
         milliseconds = int((self.patience - _SLACK_SECONDS) * 1000)
         with explained(self.settings):
+            knock(self.settings)
             return KafkaProducer(
                 **self.settings.client_options(),
                 enable_idempotence=True,

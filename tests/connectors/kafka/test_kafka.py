@@ -230,8 +230,8 @@ def test_a_batch_that_is_too_large_for_a_topic_is_sent_in_parts(kafka: KafkaSett
     assert [value for part in read_all(kafka, topic, 100) for value in part.values.to_list()][:100] == values
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.faults)])
+def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(tmp_path: Path, kills: int) -> None:
     with running_broker(tmp_path) as broker:
         settings = settings_for(broker)
         ensure_topics(settings, ["web"], 90)
@@ -251,7 +251,7 @@ def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(tmp_path: Path, 
 
         running = threading.Thread(target=produce)
         running.start()
-        for _ in range(2):
+        for _ in range(kills):
             enough = len(acknowledged) + 2_000
             while len(acknowledged) < enough:
                 time.sleep(0.01)
