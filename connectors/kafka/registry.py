@@ -25,6 +25,7 @@ LARGEST_ANSWER = 4 * 1024 * 1024
 
 _TIMEOUT_SECONDS = 10
 _MOST_UNKNOWN = 10_000
+_NOT_A_REGISTRY = "the answer is not that of a Schema Registry; correct kafka.schema_registry.url"
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 
 
@@ -54,7 +55,9 @@ class SchemaRegistry:
         if known is None:
             body = {"schema": json.dumps(avro_schema(fact)), "schemaType": "AVRO"}
             answer = self._ask(f"/subjects/{urllib.parse.quote(subject, safe='')}/versions", body)
-            known = self._ids[subject, fact] = int(answer["id"])
+            if not isinstance(answer.get("id"), int):
+                raise SchemaRegistryError(f"{self.url}: {_NOT_A_REGISTRY}")
+            known = self._ids[subject, fact] = answer["id"]
         return known
 
     def schema(self, schema_id: int) -> WrittenWith | None:
@@ -75,6 +78,8 @@ class SchemaRegistry:
                 self._unknown.clear()
             self._unknown[schema_id] = time.monotonic() + FORGET_SECONDS
             return None
+        if not isinstance(answer.get("schema"), str):
+            raise SchemaRegistryError(f"{self.url}: {_NOT_A_REGISTRY}")
         found = _parse(answer)
         self._known[schema_id] = found
         return found
@@ -97,7 +102,7 @@ class SchemaRegistry:
                 "and the registry running?"
             ) from error
         if not isinstance(parsed, dict):
-            raise SchemaRegistryError(f"{self.url}{path}: the answer is not that of a Schema Registry")
+            raise SchemaRegistryError(f"{self.url}{path}: {_NOT_A_REGISTRY}")
         return parsed
 
 
@@ -121,7 +126,12 @@ def _parse(answer: dict[str, Any]) -> WrittenWith:
     schema = json.loads(answer["schema"])
     if not isinstance(schema, dict):
         raise ValueError("it is not the schema of a record")
-    return written_with(schema)
+    try:
+        return written_with(schema)
+    except ValueError:
+        raise
+    except Exception as error:  # what others register can't be foreseen
+        raise ValueError(f"it can't be parsed ({type(error).__name__})") from error
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:

@@ -41,7 +41,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type
     folder.mkdir()
     handler = type("Handler", (_Repository,), {"asked": [], "broken": 0})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("MILEPOST_MAVEN", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("MILEPOST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
