@@ -14,8 +14,11 @@ import phonenumbers
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from connectors.collector.settings import CollectorSettings
+from connectors.kafka.settings import KafkaSettings
 from milepost.rules import Rules
-from milepost.sources import NAME, CsvSettings, Source, Strict
+from milepost.sources import COLLECTED, NAME, CsvSettings, Source, Strict
+from milepost.stream_settings import StreamSettings
 from schemas.vocabulary import Vocabulary
 
 PROJECT_FILE = "milepost.yaml"
@@ -39,6 +42,9 @@ class Project(Strict):
     rules: Rules = Rules()
     phone_region: str | None = None
     raw_days: int = Field(default=RAW_DAYS, ge=1, le=36_500)
+    stream: StreamSettings = StreamSettings()
+    kafka: KafkaSettings | None = None
+    collector: CollectorSettings = CollectorSettings()
     sources: dict[str, Source] = Field(default_factory=dict)
 
     @field_validator("phone_region")
@@ -130,10 +136,32 @@ def load_project(path: Path | None = None, home: Path | None = None) -> Project:
             raise ProjectError(f"{file}: {reserved}: not a setting; the home is set by MILEPOST_HOME")
     try:
         return Project.model_validate(
-            {**rest, "root": file.parent, "home": (home or default_home()).absolute(), "sources": sources}
+            {
+                **rest,
+                "root": file.parent,
+                "home": (home or default_home()).absolute(),
+                "sources": sources,
+                "collector": _collector(file, rest.get("collector"), sources),
+            }
         )
     except ValidationError as error:
         raise ProjectError("\n".join(_explain(file, fault) for fault in error.errors())) from error
+
+
+def _collector(file: Path, settings: object, sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the collector's settings with the sources that come in through it."""
+    given = {} if settings is None else settings
+    if not isinstance(given, dict):
+        raise ProjectError(f"{file}: collector: give settings such as `port: 8300`, not {given!r}")
+    if "sources" in given:
+        raise ProjectError(f"{file}: collector.sources: say it at the source: sources.NAME.stream")
+    collected: dict[str, Any] = {}
+    for name, source in sources.items():
+        if source.get("stream") in COLLECTED:
+            collected[name] = {"protocol": source["stream"]}
+            if source.get("app_ids"):
+                collected[name]["app_ids"] = source["app_ids"]
+    return {**given, "sources": collected}
 
 
 def mapping_version(source: Source, project: Project, vocabulary: Vocabulary, key_id: str) -> str:
@@ -142,7 +170,7 @@ def mapping_version(source: Source, project: Project, vocabulary: Vocabulary, ke
     That is the mapping's text, its lookups' content, the source's settings, the vocabulary, the default
     region of telephone numbers and the hashing key; where records come from is no part of it.
     """
-    settings = source.model_dump(mode="json", exclude={"files", "stream", "mapping", "lookups"})
+    settings = source.model_dump(mode="json", exclude={"files", "stream", "app_ids", "mapping", "lookups"})
     lookups = {
         name: hashlib.sha256(_read(path, f"{project.file}: sources.{source.name}.lookups.{name}")).hexdigest()
         for name, path in project.lookup_files(source).items()

@@ -12,6 +12,8 @@ from schemas.contracts import FACT_TYPES
 
 Format = Literal["csv", "jsonl", "parquet", "avro"]
 Stream = Literal["segment", "snowplow", "pixel", "redirect", "json"]
+#: Streams that come in through the collector.
+COLLECTED = ("segment", "snowplow", "pixel", "redirect")
 
 #: What sources and lookups may be called.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -50,6 +52,11 @@ class Source(Strict):
         description="What comes in as it happens, on the topic `milepost.raw.NAME`: the collector's `segment`, "
         "`snowplow`, `pixel` or `redirect`, or `json` for objects that others send to the topic.",
     )
+    app_ids: tuple[str, ...] = Field(
+        default=(),
+        description="Of a `snowplow` stream: the application ids that are this source; none: every id that no other "
+        "source names.",
+    )
     mapping: str = Field(description="The SQL file, relative to milepost.yaml.")
     system: str | None = Field(default=None, description="The source system, if it is not the name.")
     fact: str = Field(default="touchpoint", description="The type of fact that the mapping yields.")
@@ -79,6 +86,8 @@ class Source(Strict):
             raise ValueError(
                 "a stream may deliver a record twice, so `identical_rows: keep` can't be held to"
             )
+        if self.app_ids and self.stream != "snowplow":
+            raise ValueError("`app_ids:` tells Snowplow's applications apart; it goes with `stream: snowplow`")
         return self
 
     @property

@@ -25,7 +25,7 @@ from connectors.mapping.engine import MappingEngine
 from connectors.mapping.facts import Origin, make_facts
 from connectors.mapping.statement import ROW
 from connectors.registry import Ingested, append_entries
-from pipelines.ingest_plan import Plan, RawOrigin, SourceFile, shown_path
+from pipelines.ingest_plan import Plan, RawOrigin, SourceFile, StreamPart, shown_path
 from schemas.contracts import frame_schema
 
 REJECTED, OUTCOMES = "rejected", "outcomes"
@@ -174,6 +174,11 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
         try:
             mapped = engine.map_batch(raw.batch.table, raw.batch.absent_is_null)
         except MappingError as error:
+            if isinstance(file, StreamPart):
+                # A stream is read once: what the mapping can't take is kept, record by record, for a replay.
+                yield rejected(file, raw.part, "map", _unmapped(raw.batch.table, str(error), engine))
+                yield counted(file, {"rejected": received})
+                return
             yield rejected(file, 0, "map", [Reject("mapping", str(error), b"")])
             yield counted(file, {"rejected": received}, f"mapping: {error}")
             return
@@ -201,6 +206,14 @@ class MapRecords(beam.DoFn):  # type: ignore[misc]
         if failed:
             yield rejected(file, raw.part, "map", fault_rejects(raw.batch.table, mapped.faults, engine))
         yield FactsPart(file, raw.part, made.facts)
+
+
+def _unmapped(table: pa.Table, reason: str, engine: MappingEngine) -> list[Reject]:
+    """Make rejects of all records that a mapping does not fit."""
+    return [
+        Reject("mapping", reason, record.encode(), row)
+        for row, record in engine.canonical(table).select(ROW, "record").iter_rows()
+    ]
 
 
 def digests_of(raw: RawPart[Any], engine: MappingEngine, rows: pl.Series) -> pl.DataFrame:

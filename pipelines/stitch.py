@@ -35,10 +35,14 @@ from pipelines.stitch_rebuild import (
     Partition,
     ShareSpend,
     StitchSettings,
+    stage_streamed,
 )
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.places import Places, places_of
+
+#: A batch of facts: their type, a name that is its own, and the file.
+Element = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def run_stitch(
     settings = StitchSettings(Staging(str(staging_root / run_id)), request.vocabulary, request.rules, run_id)
     with places_of(request.home, request.store_url) as places:
         files, reasons = _plan(places, request, rebuild=rebuild)
+        streamed = stage_streamed(settings, places.store) if reasons else []
         names = tuple(file.name for file in files)
         change = Change(request.published_at, request.rules_hash, files=names, reasons=reasons)
         if not files and not reasons:
@@ -114,10 +119,10 @@ def run_stitch(
         try:
             with places.lent(), listening(run_id, progress):
                 if reasons:
-                    _rebuild(settings, request.files, options)
+                    _rebuild(settings, [*_elements(request.files), *streamed], options)
                     stage_channel_credits(settings)
                 else:
-                    _increment(settings, request, files, options)
+                    _increment(settings, request, _elements(files), options)
             return publish_staged(places, settings, change, step=step, record=record)
         finally:
             settings.staging.clear()
@@ -168,9 +173,10 @@ def _plan(places: Places, request: StitchRequest, *, rebuild: bool) -> tuple[lis
         reasons.append("the run before died while it published")
     if stitched - current:
         reasons.append("records were mapped anew")
-    if stitched and store.state("rules_hash") != request.rules_hash:
+    begun = bool(stitched or store.offsets())
+    if begun and store.state("rules_hash") != request.rules_hash:
         reasons.append("mappings, vocabulary or settings changed")
-    if new and not stitched:
+    if new and not begun:
         reasons.append("these are the first facts")
     return (list(request.files) if reasons else new), tuple(reasons)
 
@@ -180,13 +186,16 @@ def _pipeline(options: Sequence[str]) -> beam.Pipeline:
     return beam.Pipeline(options=PipelineOptions([*defaults, *options], save_main_session=False))
 
 
-def _rebuild(settings: StitchSettings, files: Sequence[FactFile], options: Sequence[str]) -> None:
+def _elements(files: Sequence[FactFile]) -> list[Element]:
+    return [(file.fact_type, file.name, file.path) for file in files]
+
+
+def _rebuild(settings: StitchSettings, files: Sequence[Element], options: Sequence[str]) -> None:
     """Fold everything: the tables are staged."""
     with _pipeline(options) as pipeline:
         (
             pipeline
-            | "Files"
-            >> beam.Create([(file.fact_type, file.name, file.path) for file in files], reshuffle=False)
+            | "Files" >> beam.Create(files, reshuffle=False)
             | "Decode" >> beam.ParDo(Decode(settings))
             | "All batches" >> beam.combiners.ToList()
             | "Connect" >> beam.ParDo(Connect(settings))
@@ -200,14 +209,13 @@ def _rebuild(settings: StitchSettings, files: Sequence[FactFile], options: Seque
 
 
 def _increment(
-    settings: StitchSettings, request: StitchRequest, files: Sequence[FactFile], options: Sequence[str]
+    settings: StitchSettings, request: StitchRequest, files: Sequence[Element], options: Sequence[str]
 ) -> None:
     """Fold the units that new facts touch: what changes is staged."""
     with _pipeline(options) as pipeline:
         (
             pipeline
-            | "Files"
-            >> beam.Create([(file.fact_type, file.name, file.path) for file in files], reshuffle=False)
+            | "Files" >> beam.Create(files, reshuffle=False)
             | "Decode" >> beam.ParDo(Decode(settings))
             | "All batches" >> beam.combiners.ToList()
             | "Stitch" >> beam.ParDo(StitchIncrement(settings, str(request.home), request.store_url))

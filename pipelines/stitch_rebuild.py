@@ -25,14 +25,18 @@ from milepost.unit_fold import UnitFold, fold_units
 from milepost.units import Nodes, UnitFinder, find_nodes
 from milepost.words import words_of
 from pipelines.progress import report
-from pipelines.staging import Staging, read_frames, read_whole
+from pipelines.staging import Staging, read_frame, read_frames, read_whole
 from schemas.contracts import FACT_TYPES
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import count_violations, planned_expectations, quarantine
-from warehouse.store import MARKS
+from warehouse.store import MARKS, Store
 
 #: How many facts a shard holds at most, units that are larger by themselves aside: what a worker folds at once.
 SHARD_FACTS = 500_000
+#: How many streamed facts are staged in a file.
+STREAMED_FACTS = 100_000
+#: What the names of staged facts end with.
+STAGED = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,19 @@ def staged_schema(fact_type: str, vocabulary: Vocabulary) -> pl.Schema:
     return pl.Schema({**columns, **MARKS})
 
 
+def stage_streamed(settings: StitchSettings, store: Store) -> list[tuple[str, str, str]]:
+    """Stage the facts of the store that came by stream, and so are in no file of the bus: as `Decode` takes them."""
+    staged = []
+    for fact_type in FACT_TYPES:
+        streamed = store.streamed_facts(fact_type).drop("unit", "key")
+        for number, part in enumerate(streamed.iter_slices(STREAMED_FACTS)):
+            name = f"{fact_type}.stream.{number:05d}"
+            staged.append((fact_type, name, settings.staging.write(part, "streamed", f"{name}{STAGED}")))
+    return staged
+
+
 class Decode(beam.DoFn):  # type: ignore[misc]
-    """(type of fact, name, bus file) → a spilled batch."""
+    """(type of fact, name, bus file or staged facts) → a spilled batch."""
 
     def __init__(self, settings: StitchSettings) -> None:
         self.settings = settings
@@ -75,7 +90,10 @@ class Decode(beam.DoFn):  # type: ignore[misc]
         schema = {
             name: kind for name, kind in staged_schema(fact_type, vocabulary).items() if name not in MARKS
         }
-        facts = read_bus_file(Path(path)).select(list(schema)).cast(pl.Schema(schema))
+        if path.endswith(STAGED):
+            facts = read_frame(path, pl.Schema({**schema, "mapping_version": pl.String()}))
+        else:
+            facts = read_bus_file(Path(path)).select(list(schema)).cast(pl.Schema(schema))
         nodes = find_nodes(facts, fact_type, vocabulary)
         staging.write(facts, "spill", f"{name}.parquet")
         staging.write_array(nodes.keys, "nodes", f"{name}.keys.npy")

@@ -31,8 +31,8 @@ class Warehouse(Protocol):
 
     # Rows
 
-    def clear_table(self, name: str) -> None:
-        """Take all rows out of a table."""
+    def replace_rows(self, name: str, paths: Sequence[Path]) -> None:
+        """Put the rows of Parquet files into a table, in place of all that it holds."""
 
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""
@@ -103,31 +103,43 @@ class Places(Protocol):
         """Let go of both."""
 
     def lent(self) -> AbstractContextManager[None]:
-        """Let other processes of this run open them for reading meanwhile; nothing may be under way."""
+        """Let workers of this run open them for reading meanwhile; nothing may be under way."""
+
+    def checkpoint(self) -> None:
+        """Bring the warehouse's file up to date, for a snapshot to be copied from; a database needs none."""
 
 
-def open_places(home: Path, store_url: str | None = None) -> Places:
+def open_places(
+    home: Path, store_url: str | None = None, *, purpose: str = "run", reading: bool = False
+) -> Places:
     """Open store and warehouse, creating what is missing.
 
     Args:
         home: the folder that holds both, unless a URL names another place.
         store_url: `postgresql://…`; None for the files of the home.
+        purpose: what for, as others are told that find a database busy.
+        reading: a worker of a run reads what the run holds; it must not write.
 
     Raises:
         StoreVersionError, WarehouseVersionError: a newer Milepost wrote them.
-        ValueError: the URL is of no kind that is known.
+        StoreBusyError: another process writes to the database.
+        StoreUrlError, DatabaseError: the database can't be used.
     """
-    if store_url is not None:
-        raise ValueError("store_url")
-    from warehouse.embedded.places import EmbeddedPlaces
+    if store_url is None:
+        from warehouse.embedded.places import EmbeddedPlaces
 
-    return EmbeddedPlaces(home)
+        return EmbeddedPlaces(home)
+    from warehouse.postgres.places import PostgresPlaces
+
+    return PostgresPlaces(store_url, purpose, reading=reading)
 
 
 @contextmanager
-def places_of(home: Path, store_url: str | None = None) -> Iterator[Places]:
+def places_of(
+    home: Path, store_url: str | None = None, *, purpose: str = "run", reading: bool = False
+) -> Iterator[Places]:
     """Open store and warehouse, and close them at the end; see `open_places`."""
-    places = open_places(home, store_url)
+    places = open_places(home, store_url, purpose=purpose, reading=reading)
     try:
         yield places
     finally:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from milepost.attribution import NO_PATHS
+from milepost import path_models
 from milepost.facts import working_schema
 
 UInt64Array = npt.NDArray[np.uint64]
@@ -27,8 +27,8 @@ STORE_VERSION = 2
 #: and the version of the mapping that made it where it came by stream (NULL where a bus file says it).
 MARKS = {"unit": pl.UInt64(), "key": pl.UInt64(), "mapping_version": pl.String()}
 
-#: Counts of paths over all subjects, as `milepost.attribution.count_paths` gives them.
-PATH_COUNTS = dict(NO_PATHS.schema)
+#: Counts of paths over all subjects, see `milepost.path_models.PATH_COUNTS`.
+PATH_COUNTS = dict(path_models.PATH_COUNTS)
 
 #: Customers whose journeys changed, in the order in which that was published.
 OUTBOX = pl.Schema({"sequence": pl.Int64(), "customer_id": pl.String(), "publication_id": pl.String()})
@@ -135,8 +135,8 @@ class Store(Protocol):
     def insert_nodes(self, nodes: UInt64Array, units: UInt64Array) -> None:
         """Add nodes with their units."""
 
-    def clear(self) -> None:
-        """Take everything out that a rebuild makes anew; offsets and outbox stay."""
+    def emptied(self) -> AbstractContextManager[None]:
+        """Take everything out that a rebuild makes anew, which it adds inside; offsets and outbox stay."""
 
     # Path counts
 

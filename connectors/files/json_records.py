@@ -102,6 +102,10 @@ class JsonRecords:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
+    def none(self) -> pa.Table:
+        """Give a table without records."""
+        return _no_records()
+
     def of_values(self, values: Sequence[bytes], numbers: Longs) -> RawBatch:
         """Make records of single texts, such as the values of messages, with their numbers."""
         content = b"\n".join(values)

@@ -16,7 +16,7 @@ from connectors.ids import canonical_record_sql, quoted_name, record_digest_sql
 from connectors.mapping.columns import Column, choose_columns
 from connectors.mapping.convert import conversion
 from connectors.mapping.faults import FAULT_SCHEMA, RECORD_FAULTS, Probe, Search, redacted, write_probes
-from connectors.mapping.statement import RAW, ROW, Statement, read_statement
+from connectors.mapping.statement import RAW, ROW, Statement, keys_named_again, read_statement
 from schemas.vocabulary import Vocabulary
 
 MEMORY_LIMIT = "2GB"
@@ -24,6 +24,7 @@ MEMORY_LIMIT = "2GB"
 _MOST_ABSENT = 200
 _ABSENT = re.compile(
     r'Referenced column "(?P<a>[^"]+)" (?:was )?not found|does not have a column named "(?P<b>[^"]+)"'
+    r'|Column "(?P<c>[^"]+)" referenced that exists in the SELECT clause'
 )
 
 
@@ -167,6 +168,9 @@ class MappingEngine:
 
     def _compile_schema(self, schema: pa.Schema, absent_is_null: bool) -> _Compiled:
         absent: list[str] = []
+        if absent_is_null:
+            there = {field.name.lower() for field in schema}
+            absent = [name for name in keys_named_again(self.statement) if name.lower() not in there]
         while True:
             known = [*schema, *(pa.field(name, pa.string()) for name in absent)]
             self._connection.register(RAW, pa.schema(known).empty_table())
@@ -175,7 +179,7 @@ class MappingEngine:
                 break
             except duckdb.Error as error:
                 missing = _ABSENT.search(str(error))
-                name = (missing["a"] or missing["b"]) if missing else None
+                name = (missing["a"] or missing["b"] or missing["c"]) if missing else None
                 if absent_is_null and name is not None and name not in absent and len(absent) < _MOST_ABSENT:
                     absent.append(name)
                     continue

@@ -69,6 +69,39 @@ def read_statement(text: str, file: str, unit: str, lookups: frozenset[str]) -> 
     return Statement(file, unit, text, carrying, _without_marks(tree))
 
 
+def keys_named_again(statement: Statement) -> list[str]:
+    """Name the keys of records that a mapping reads after it has given their name to something itself.
+
+    `CAST(day AS DATE) AS day, day || '/' || ad AS native_id` reads the record's `day` twice where some record of a
+    batch has it, and what it made of it where none has: what a fact says would depend on its neighbours, unless the
+    key is there in every batch.
+
+    Raises:
+        MappingError: a name is read that may be either, and nothing says that it is a key: `a AS b, b AS c`.
+    """
+    again: list[str] = []
+    for select in statement.tree.find_all(exp.Select):
+        given: set[str] = set()
+        keys: set[str] = set()
+        for expression in select.expressions:
+            for column in expression.find_all(exp.Column):
+                name = column.name.lower()
+                if column.table:
+                    continue
+                if name not in given:
+                    keys.add(name)
+                elif name in keys:
+                    again.append(column.name)
+                else:
+                    raise MappingError(
+                        f"{statement.file}: {column.name} is a name that the SELECT has given to something before: "
+                        f"write raw.{column.name} for the record's key, or take what it stands for from a subquery"
+                    )
+            if isinstance(expression, exp.Alias):
+                given.add(expression.alias.lower())
+    return sorted(set(again))
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 

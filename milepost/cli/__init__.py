@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from milepost import __version__
-from milepost.cli import dead_letters, schema
+from milepost.cli import dead_letters, schema, stream, write_keys
 from milepost.cli.backup import backup, restore
 from milepost.cli.console import out
 from milepost.cli.doctor import doctor
@@ -25,6 +25,7 @@ from milepost.cli.map import map_source
 from milepost.cli.run import PASS_ON, demo, run
 from milepost.cli.simulate import simulate
 from milepost.cli.status import status
+from milepost.cli.up import down, up
 
 #: What a shell gives for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -62,6 +63,8 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
             ["milepost run", "milepost run --project shop --rebuild", "milepost run --direct_num_workers=2"],
         ),
         (demo, ["milepost demo"]),
+        (up, ["milepost up", "milepost up --store postgresql://milepost@db.example/milepost"]),
+        (down, ["milepost down"]),
     ],
     "Look": [
         (status, ["milepost status", "milepost status --json | jq .open_dead_letters"]),
@@ -114,6 +117,8 @@ def _add_commands(
 
 _add_commands(app, COMMANDS)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Correct")
+app.add_typer(stream.app, name="stream", rich_help_panel="Run")
+app.add_typer(write_keys.app, name="write-keys", rich_help_panel="Set up")
 app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
-from connectors.dead_letters import Place, Reject, dead_letters
 from connectors.keys import HashingKey, load_key
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
@@ -21,13 +19,14 @@ from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
+from pipelines.letters import stitch_letters
 from pipelines.progress import Progress
 from pipelines.stitch import StitchRequest, facts_on, run_stitch
 from pipelines.stitch_publish import AuditWithheldError, StitchReport
 from schemas.contracts import frame_schema
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.lock import home_lock
-from warehouse.places import Warehouse, places_of
+from warehouse.places import places_of
 from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
 
@@ -41,6 +40,7 @@ class Job:
     project: Project
     vocabulary: Vocabulary
     key: HashingKey
+    store_url: str | None = field(default=None, repr=False)
 
     @property
     def home(self) -> Path:
@@ -58,7 +58,7 @@ class Outcome:
 
 
 @contextmanager
-def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
+def open_job(project: Path | None, home: Path, purpose: str, store_url: str | None = None) -> Iterator[Job]:
     """Lock the home and load what a run needs; the project is the one named, the one here, or the home's own.
 
     Raises:
@@ -74,12 +74,13 @@ def open_job(project: Path | None, home: Path, purpose: str) -> Iterator[Job]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with home_lock(home, purpose, now()):
         remember_project(home, loaded)
-        ensure_snapshot(home)
+        if store_url is None:
+            ensure_snapshot(home)
         # A store of a newer version is refused before anything is put on the bus.
-        with places_of(home):
+        with places_of(home, store_url):
             pass
         clear_raw_zone(home, now(), loaded.raw_days)
-        yield Job(loaded, load_vocabulary(), load_key(home))
+        yield Job(loaded, load_vocabulary(), load_key(home), store_url)
 
 
 def _check_owner(home: Path, project: Project) -> None:
@@ -120,6 +121,7 @@ def stitch_and_publish(
         rules=job.project.rules,
         rules_hash=rules_hash(job.project, job.vocabulary, job.key.key_id),
         published_at=now(),
+        store_url=job.store_url,
     )
     withheld: AuditWithheldError | None = None
     try:
@@ -128,14 +130,17 @@ def stitch_and_publish(
             rebuild=rebuild,
             options=options,
             progress=progress,
-            record=lambda warehouse, report: _record_rejects(job, warehouse, report),
+            record=lambda warehouse, report: warehouse.record_dead_letters(
+                stitch_letters(Bus(job.home), report)
+            ),
         )
     except AuditWithheldError as error:
         withheld, stitched = error, error.report
     fates = merge_fates(ingested or {}, stitched)
     open_letters = _record(job, stitched, fates)
     report = _write_report(job, stitched, fates, open_letters)
-    ensure_snapshot(job.home)
+    if job.store_url is None:
+        ensure_snapshot(job.home)
     if withheld is not None:
         raise CommandError(
             str(withheld),
@@ -182,7 +187,7 @@ def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
     bus = Bus(job.home)
     current = [read_bus_file(path) for path in bus.current_files(DEAD_LETTERS)]
     letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *current])
-    with places_of(job.home) as places:
+    with places_of(job.home, job.store_url) as places:
         warehouse = places.warehouse
         warehouse.create(job.vocabulary)
         warehouse.record_dead_letters(letters)
@@ -190,29 +195,6 @@ def _record(job: Job, stitched: StitchReport, fates: Fates) -> dict[str, int]:
         if stitched.publication is not None:
             warehouse.set_fates(stitched.publication.publication_id, json.dumps(fates, sort_keys=True))
         return warehouse.open_dead_letters()
-
-
-def _record_rejects(job: Job, warehouse: Warehouse, stitched: StitchReport) -> None:
-    """Write the dead letters of the stitch."""
-    letters = pl.concat([pl.DataFrame(schema=frame_schema(DEAD_LETTERS)), *_letters(Bus(job.home), stitched)])
-    warehouse.record_dead_letters(letters)
-
-
-def _letters(bus: Bus, stitched: StitchReport) -> Iterator[pl.DataFrame]:
-    """Make dead letters of what the stitch rejects and what the audit sets aside."""
-    for row in stitched.rejected.iter_rows(named=True):
-        place = Place(row["source"], "stitch", f"bus, source {row['source']}", _micros(row["received_at"]))
-        yield dead_letters(
-            [Reject(row["error_class"], row["reason"], row["payload"].encode())], place, bus.raw_zone
-        )
-    for row in stitched.quarantined.iter_rows(named=True):
-        place = Place(row["source"], "audit", f"bus, {row['fact_type']} {row['event_id']}", _micros(now()))
-        reject = Reject(row["expectation"], row["reason"], row["event_id"].encode())
-        yield dead_letters([reject], place, bus.raw_zone)
-
-
-def _micros(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000)
 
 
 def _write_report(

@@ -23,6 +23,15 @@ ProjectOption = Annotated[
         help="milepost.yaml, or the folder that holds it; unless given, the present folder's, else the home's own.",
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="MILEPOST_STORE",
+        help="postgresql://… keeps facts and tables in PostgreSQL; unless given, files in the home do.",
+        show_envvar=True,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

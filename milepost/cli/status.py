@@ -13,12 +13,20 @@ from milepost.cli.options import HomeOption, JsonOption, home_folder
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show what is in the home: publication, facts, dead letters, the bus, the raw zone and when it is cleared."""
-    found = read_status(home_folder(home))
+    """Show what is in the home: publication, facts, dead letters, the bus, the raw zone and when it is cleared.
+
+    While `milepost up` runs: its parts, the lag of each topic, how fresh the tables are, and fates since the start.
+    """
+    from milepost.cli.live import print_live, read_live
+
+    folder = home_folder(home)
+    live = read_live(folder)
     if as_json:
-        print_json(found)
+        print_json({**read_status(folder), "live": live})
         return
-    for name, value in _lines(found):
+    if live is not None:
+        print_live(live)
+    for name, value in _lines(read_status(folder)):
         out.print(f"[b]{name:<18}[/b] {escape(value)}", soft_wrap=True)
 
 

@@ -224,3 +224,26 @@ def test_every_type_of_fact_has_a_mapping(fact: str, yields: str, expected: dict
     assert made.drop("_row").schema == frame_schema(fact)
     first = made.row(0, named=True)
     assert {name: first[name] for name in expected} == expected
+
+
+def test_a_key_that_no_record_has_is_null_also_where_the_mapping_gives_its_name() -> None:
+    mapped = engine("SELECT 'site_visit' AS kind, nullif(campaign, '') AS campaign FROM raw").map_batch(
+        pa.table({"_row": [1], "other": ["x"]}), absent_is_null=True
+    )
+    assert mapped.rows["campaign"].to_list() == [None]
+
+
+def test_a_key_whose_name_is_given_again_is_the_key_in_every_batch() -> None:
+    mapping = (
+        "SELECT 'site_visit' AS kind, coalesce(campaign, 'none') AS campaign, campaign AS content FROM raw"
+    )
+    mapped = engine(mapping).map_batch(pa.table({"_row": [1], "other": ["x"]}), absent_is_null=True)
+    assert mapped.rows["content"].to_list() == [None]
+
+
+def test_a_name_given_before_may_not_be_read_where_records_choose_their_keys() -> None:
+    table = pa.table({"_row": [1], "a": ["x"]})
+    mapping = "SELECT 'site_visit' AS kind, a AS cookie, cookie AS user FROM raw"
+    assert engine(mapping).map_batch(table).rows.height == 1
+    with pytest.raises(MappingError, match=r"raw\.cookie"):
+        engine(mapping).map_batch(table, absent_is_null=True)

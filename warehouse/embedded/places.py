@@ -37,6 +37,10 @@ class EmbeddedPlaces:
         self.warehouse.close()
         self.store.close()
 
+    def checkpoint(self) -> None:
+        """Write the warehouse's log to its file."""
+        self.warehouse.connection.execute("CHECKPOINT")
+
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Close both files meanwhile: DuckDB lets one process in at a time."""

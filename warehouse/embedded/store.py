@@ -262,10 +262,12 @@ class EmbeddedStore:
         """Add nodes with their units."""
         self._insert("work.nodes", pl.DataFrame({"node": nodes, "unit": units}))
 
-    def clear(self) -> None:
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
         """Take everything out that a rebuild makes anew."""
         for table in ("work.nodes", "work.path_counts", "work.stitched", *(f"facts.{n}" for n in FACT_TYPES)):
             self.connection.execute(f"TRUNCATE {table}")
+        yield
 
     # Path counts
 

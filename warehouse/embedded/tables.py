@@ -50,9 +50,10 @@ class EmbeddedWarehouse:
 
     # Rows
 
-    def clear_table(self, name: str) -> None:
-        """Take all rows out of a table."""
+    def replace_rows(self, name: str, paths: Sequence[Path]) -> None:
+        """Put the rows of Parquet files into a table, in place of all that it holds."""
         self.connection.execute(f"TRUNCATE journey.{name}")
+        self.insert_files(name, paths)
 
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""

@@ -1,0 +1,179 @@
+"""The parts that one machine needs, in the order in which they start: Kafka, collector, ingest, stitch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import ensure_topics
+from connectors.sync import write_whole
+from milepost.parts.errors import PartError
+from milepost.parts.jars import Progress
+from milepost.parts.kafka_broker import KafkaBroker
+from milepost.parts.process import Background
+from milepost.project import Project
+from milepost.sources import COLLECTED
+
+#: Where a part tells its address: `host:port`.
+ADDRESS_SUFFIX = ".address"
+#: Tells the parts which store to use; it may hold a password, so it goes by the environment.
+STORE_VARIABLE = "MILEPOST_STORE"
+
+
+@dataclass(frozen=True)
+class PartState:
+    """What is seen of a part: whether it runs, where it is, and where it writes its log."""
+
+    name: str
+    pid: int | None
+    address: str | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The parts of a project on this machine; data, logs and process numbers are in its home."""
+
+    project: Project
+
+    @property
+    def run_folder(self) -> Path:
+        """Where logs and process numbers are."""
+        return self.project.home / "run"
+
+    @cached_property
+    def broker(self) -> KafkaBroker | None:
+        """The Kafka of its own; None where the project names a cluster."""
+        if self.project.kafka is not None:
+            return None
+        return KafkaBroker(self.project.home / "kafka", self.project.stream.kafka_port or None)
+
+    def kafka_settings(self) -> KafkaSettings:
+        """Give the settings of the project's cluster, or of the machine's own; raises PartError before its start."""
+        if self.broker is not None:
+            return KafkaSettings(bootstrap_servers=(self.broker.bootstrap,))
+        return (self.project.kafka or KafkaSettings()).below(self.project.root)
+
+    @property
+    def streamed(self) -> tuple[str, ...]:
+        """Names of the sources whose records come in as they happen."""
+        return tuple(name for name, source in self.project.sources.items() if source.stream is not None)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The parts written in Python that the sources need, in order of their start."""
+        streams = [self.project.sources[name].stream for name in self.streamed]
+        collector = ("collector",) if any(stream in COLLECTED for stream in streams) else ()
+        return (*collector, *(("ingest",) if streams else ()), "stitch")
+
+    def process(self, name: str) -> Background:
+        """Give a part's process."""
+        return Background(name, self.run_folder / f"{name}.pid", self.run_folder / f"{name}.log")
+
+    def address(self, name: str) -> str | None:
+        """Give the address that a part has told, `host:port`."""
+        try:
+            return (self.run_folder / f"{name}{ADDRESS_SUFFIX}").read_text(encoding="ascii").strip() or None
+        except OSError:
+            return None
+
+    def tell_address(self, name: str, address: str) -> None:
+        """Leave the address of a part for others to find."""
+        self.run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(self.run_folder / f"{name}{ADDRESS_SUFFIX}", address.encode("ascii"))
+
+    def start(
+        self, environment: Mapping[str, str], step: Callable[[str], None], progress: Progress | None = None
+    ) -> None:
+        """Start what does not run, each part once the one before answers.
+
+        Args:
+            environment: of the parts.
+            step: told the name of each part before it starts.
+            progress: told about jars that are fetched.
+
+        Raises:
+            PartError: a part did not start; the others run on, and a second start goes on from there.
+        """
+        self.run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.broker is not None and not self.broker.process.is_alive():
+            step("Kafka")
+            self.broker.start(progress)
+        if self.broker is not None:
+            self.broker.wait_ready()
+        ensure_topics(self.kafka_settings(), self.streamed, self.project.raw_days)
+        for name in self.wanted:
+            process = self.process(name)
+            if not process.is_alive():
+                step(name)
+                (self.run_folder / f"{name}{ADDRESS_SUFFIX}").unlink(missing_ok=True)
+                process.start(self._command(name), environment)
+            process.wait_ready(lambda name=name: self.answers(name), timeout=300.0)  # type: ignore[misc]
+
+    def _command(self, name: str) -> list[str | Path]:
+        return [
+            *(sys.executable, "-m", "milepost", "stream", name),
+            *("--project", self.project.file, "--home", self.project.home),
+        ]
+
+    def stop(self, step: Callable[[str], None]) -> None:
+        """Stop what runs, in the opposite order: nobody writes to what is gone."""
+        for name in ("collector", "ingest", "stitch"):
+            process = self.process(name)
+            if process.is_alive():
+                step(name)
+                process.stop(timeout=60.0)
+        if self.broker is not None and self.broker.process.is_alive():
+            step("Kafka")
+            self.broker.stop()
+
+    def answers(self, name: str) -> bool:
+        """Say whether a part answers that it is ready."""
+        address = self.address(name)
+        if address is None:
+            return False
+        try:
+            with urllib.request.urlopen(f"http://{address}/health/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def metrics(self, name: str) -> str:
+        """Give what a part tells Prometheus; raises PartError where it does not answer."""
+        address = self.address(name)
+        try:
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise PartError(f"{name} does not answer; see {self.process(name).log_file}") from error
+
+    def states(self) -> Iterator[PartState]:
+        """Look at every part."""
+        if self.broker is not None:
+            running = self.broker.process.pid
+            address = self.broker.bootstrap if running is not None else None
+            yield PartState("Kafka", running, address, self.broker.process.log_file)
+        for name in self.wanted:
+            process = self.process(name)
+            pid = process.pid
+            yield PartState(name, pid, self.address(name) if pid is not None else None, process.log_file)
+
+    @property
+    def is_up(self) -> bool:
+        """Say whether the stitch runs: the home is its own then."""
+        return self.process("stitch").is_alive()
+
+
+def part_environment(store: str | None) -> dict[str, str]:
+    """Give the environment of parts: that of this process, and the store where one is named."""
+    environment = dict(os.environ)
+    if store is not None:
+        environment[STORE_VARIABLE] = store
+    return environment

@@ -1,0 +1,47 @@
+"""How the continuous pipeline works: its pace, its sizes, its ports."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from milepost.sources import Strict
+
+
+class StreamSettings(Strict):
+    """Settings of the continuous pipeline."""
+
+    pace_seconds: float = Field(
+        default=2.0, gt=0, le=3600, description="How long facts are gathered before they are published."
+    )
+    batch_facts: int = Field(
+        default=20_000, ge=1, description="So many facts are published at once without waiting longer."
+    )
+    ingest_pace_seconds: float = Field(
+        default=0.5, gt=0, le=60, description="How long raw records are gathered before they are mapped."
+    )
+    batch_records: int = Field(
+        default=20_000, ge=1, description="So many raw records are mapped at once without waiting longer."
+    )
+    snapshot_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="How often `warehouse.duckdb` follows the publications, where the store is DuckDB.",
+    )
+    term_seconds: float = Field(
+        default=1800.0,
+        gt=0,
+        description="How long one run of a Beam pipeline lasts before the next takes over where it ended: the "
+        "in-process runner keeps a little of every bundle.",
+    )
+    kafka_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Port of the Kafka that `milepost up` starts; 0 takes a free one and keeps it.",
+    )
+    ingest_metrics_port: int = Field(
+        default=0, ge=0, le=65_535, description="Port of ingest's `/metrics`; 0 takes a free one."
+    )
+    stitch_metrics_port: int = Field(
+        default=0, ge=0, le=65_535, description="Port of stitch's `/metrics`; 0 takes a free one."
+    )

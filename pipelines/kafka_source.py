@@ -1,0 +1,215 @@
+"""Kafka as a source for Beam: a splittable DoFn that yields lists of messages, and resumes exactly where it was.
+
+An element is a share of partitions, its restriction the next offset of each. A poll gathers messages until there are
+enough or the pace is up, and yields them as one delivery: what follows works on thousands of messages at a time.
+Offsets are committed to Kafka when the bundle has been finalized: behind the sink, for Kafka's own tools to see.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from connectors.kafka.columns import Partition, Records, by_partition
+from connectors.kafka.consumer import Consumer
+from connectors.kafka.settings import KafkaSettings
+
+#: How long a quiet stream waits for companions of its first message (seconds).
+LINGER = 0.05
+#: How long a poll may block at most, so that a request to stop is heard (seconds).
+LONGEST_POLL = 0.5
+
+#: Asks every source of this process to come to its end: set by a signal to stop, and by tests.
+STOPPING = threading.Event()
+#: A source of this process reads: the part is ready.
+READING = threading.Event()
+
+
+@dataclass(frozen=True)
+class Share:
+    """Partitions that are read together: the next offset of each, and where reading ends (None: never).
+
+    `group` is the name under which progress shows in Kafka; `term` ends the reading after so many seconds, None never.
+    """
+
+    positions: tuple[tuple[Partition, int], ...]
+    group: str
+    ends: tuple[tuple[Partition, int], ...] | None = None
+    term: float | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Messages of one poll by partition, and the next offset of every partition of the share behind them."""
+
+    batches: tuple[Records, ...]
+    positions: tuple[tuple[Partition, int], ...]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A restriction: from these offsets on; `open` as long as more may come."""
+
+    next_offsets: tuple[tuple[Partition, int], ...]
+    open: bool = True
+
+
+class PositionsTracker(RestrictionTracker):  # type: ignore[misc]
+    """Tracks the next offsets; a checkpoint leaves what is behind them."""
+
+    def __init__(self, restriction: Positions) -> None:
+        self._restriction = restriction
+        self._reached = restriction.next_offsets
+
+    def current_restriction(self) -> Positions:
+        """Give what is being worked on."""
+        return self._restriction
+
+    def current_progress(self) -> RestrictionProgress:
+        """Tell that there is always more."""
+        return RestrictionProgress(completed=0, remaining=1)
+
+    def try_claim(self, position: tuple[tuple[Partition, int], ...]) -> bool:
+        """Claim everything up to these next offsets; an empty claim ends the restriction."""
+        if not self._restriction.open:
+            return False
+        self._reached = position
+        return True
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[Positions, Positions] | None:
+        """Leave the remainder to a later bundle; nothing between the two can be split."""
+        if fraction_of_remainder != 0 or not self._restriction.open:
+            return None
+        self._restriction = Positions(self._restriction.next_offsets, open=False)
+        return self._restriction, Positions(self._reached)
+
+    def check_done(self) -> bool:
+        """Say that what was claimed is done: messages are never left half read."""
+        return True
+
+    def is_bounded(self) -> bool:
+        """Say that it has no end of its own."""
+        return False
+
+
+class SharePositions(RestrictionProvider):  # type: ignore[misc]
+    """The restriction of a share: from its positions on."""
+
+    def initial_restriction(self, element: Share) -> Positions:
+        """Begin at the share's positions."""
+        return Positions(element.positions)
+
+    def create_tracker(self, restriction: Positions) -> PositionsTracker:
+        """Track it."""
+        return PositionsTracker(restriction)
+
+    def restriction_size(self, element: Share, restriction: Positions) -> int:  # noqa: ARG002 - the base's
+        """Weigh shares alike."""
+        return 1
+
+    def truncate(self, element: Share, restriction: Positions) -> None:
+        """Drain by stopping here: what is left is read after the next start."""
+
+
+_RESTRICTION = beam.DoFn.RestrictionParam(SharePositions())
+_WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
+
+
+class ReadKafka(beam.DoFn):  # type: ignore[misc]
+    """Share → deliveries.
+
+    Args:
+        settings: of the cluster.
+        pace: how long a delivery is gathered at most (seconds).
+        most: how many messages a delivery holds at most.
+        idle: whether deliveries without messages are yielded too, for whoever has more to do at that pace.
+    """
+
+    def __init__(self, settings: KafkaSettings, pace: float, most: int, *, idle: bool = False) -> None:
+        self.settings, self.pace, self.most, self.idle = settings, pace, most, idle
+        self._consumers: dict[tuple[Partition, ...], Consumer] = {}
+        self._delivered = 0.0
+        self._began: float | None = None
+
+    def teardown(self) -> None:
+        """Close the connections."""
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    @beam.DoFn.unbounded_per_element()
+    def process(
+        self,
+        share: Share,
+        finalizer: Any = beam.DoFn.BundleFinalizerParam,
+        tracker: Any = _RESTRICTION,
+        watermark: Any = _WATERMARK,
+    ) -> Iterator[Delivery]:
+        """Yield one delivery, then leave the rest to the next bundle."""
+        positions = dict(tracker.current_restriction().next_offsets)
+        self._began = self._began or time.monotonic()
+        consumer = self._consumer(share, positions)
+        batches = self._gather(consumer, share)
+        positions |= {batch.partition: batch.next_offset for batch in batches}
+        reached = tuple(sorted(positions.items()))
+        if not tracker.try_claim(reached):
+            return
+        if batches or self.idle:
+            finalizer.register(lambda: _commit(consumer, share.group, reached))
+            if batches:
+                earliest = min(int(batch.timestamps[-1]) for batch in batches)
+                watermark.set_watermark(Timestamp(micros=earliest * 1000))
+            yield Delivery(tuple(batches), reached)
+        if not self._at_end(share, positions):
+            tracker.defer_remainder(Duration(0))
+
+    def _consumer(self, share: Share, positions: Mapping[Partition, int]) -> Consumer:
+        partitions = tuple(partition for partition, _ in share.positions)
+        consumer = self._consumers.get(partitions)
+        if consumer is None:
+            consumer = self._consumers[partitions] = Consumer(self.settings)
+            consumer.assign(positions)
+        elif any(consumer.position(partition) != offset for partition, offset in positions.items()):
+            # A bundle before this one has failed, and its deliveries are wanted again.
+            consumer.assign(positions)
+        return consumer
+
+    def _gather(self, consumer: Consumer, share: Share) -> list[Records]:
+        """Poll until there is enough, or the pace is up since the last delivery; a quiet stream lingers shortly."""
+        gathered: list[Records] = []
+        count = 0
+        until = time.monotonic() + self.pace
+        while count < self.most and not STOPPING.is_set():
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            polled = consumer.poll(self.most - count, min(left, LONGEST_POLL))
+            READING.set()
+            if polled and not gathered:
+                until = max(time.monotonic() + LINGER, min(until, self._delivered + self.pace))
+            gathered.extend(polled)
+            count += sum(map(len, polled))
+            if share.ends is not None and not polled:
+                break
+        self._delivered = time.monotonic()
+        return by_partition(gathered)
+
+    def _at_end(self, share: Share, positions: Mapping[Partition, int]) -> bool:
+        if STOPPING.is_set():
+            return True
+        if share.term is not None and self._began is not None and time.monotonic() - self._began > share.term:
+            return True
+        return share.ends is not None and all(positions[at] >= end for at, end in share.ends)
+
+
+def _commit(consumer: Consumer, group: str, positions: tuple[tuple[Partition, int], ...]) -> None:
+    consumer.commit(group, dict(positions))

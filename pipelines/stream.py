@@ -1,0 +1,102 @@
+"""Runs the pipelines of a stream, term by term, until somebody stops them or everything is worked off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import apache_beam as beam
+
+from connectors.bus import DEAD_LETTERS
+from connectors.kafka.columns import Partition
+from connectors.kafka.consumer import Consumer
+from connectors.kafka.offsets import group_offsets
+from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import fact_topic, raw_topic
+from pipelines.ingest_plan import Plan
+from pipelines.kafka_source import STOPPING, Share
+from pipelines.runner import pipeline_options
+from pipelines.stream_ingest import ingest_stream
+from pipelines.stream_stitch import StitchStreamSettings, close_stitchers, stitch_stream, stitcher_of
+from schemas.contracts import FACT_TYPES
+
+#: Under which names progress shows in Kafka.
+INGEST_GROUP, STITCH_GROUP = "milepost-ingest", "milepost-stitch"
+
+
+def run_ingest(plan: Plan, settings: KafkaSettings, options: Sequence[str], *, once: bool = False) -> None:
+    """Map raw records as they come, from where the last run ended.
+
+    Args:
+        plan: the sources whose records come by stream.
+        settings: of the cluster.
+        options: of Beam.
+        once: end when everything that is there at the beginning has been worked off.
+    """
+    topics = [raw_topic(settings, source) for source in plan.versions]
+    term = plan.project.stream.term_seconds
+
+    def build(pipeline: beam.Pipeline) -> None:
+        share = _share(settings, topics, INGEST_GROUP, None, once=once, term=term)
+        ingest_stream(pipeline, [share], plan, settings)
+
+    _run_terms(build, options, once=once)
+
+
+def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: bool = False) -> None:
+    """Stitch facts as they come, from where the store stands.
+
+    Args:
+        settings: of the stitch.
+        options: of Beam.
+        once: end when everything that is there at the beginning has been worked off.
+    """
+    topics = [fact_topic(settings.kafka, name) for name in (*FACT_TYPES, DEAD_LETTERS)]
+
+    def build(pipeline: beam.Pipeline) -> None:
+        known = stitcher_of(settings).places.store.offsets()
+        stored = {Partition(*at): offset for at, offset in known.items()}
+        term = settings.stream.term_seconds
+        share = _share(settings.kafka, topics, STITCH_GROUP, stored, once=once, term=term)
+        stitch_stream(pipeline, share, settings)
+
+    try:
+        _run_terms(build, options, once=once)
+    finally:
+        close_stitchers()
+
+
+def _run_terms(build: Callable[[beam.Pipeline], None], options: Sequence[str], *, once: bool) -> None:
+    while True:
+        with beam.Pipeline(options=pipeline_options(options, streaming=True)) as pipeline:
+            build(pipeline)
+        if once or STOPPING.is_set():
+            return
+
+
+def _share(
+    settings: KafkaSettings,
+    topics: Sequence[str],
+    group: str,
+    stored: Mapping[Partition, int] | None,
+    *,
+    once: bool,
+    term: float,
+) -> Share:
+    """Give the share of all partitions of topics.
+
+    `stored` has the next offsets where somebody else than Kafka keeps them; Kafka's own of the group count otherwise.
+    A partition that neither knows is read from its beginning, and so is one whose next records retention has cleared.
+    """
+    if stored is None:
+        with group_offsets(settings) as groups:
+            stored = groups.committed(group)
+    with Consumer(settings) as consumer:
+        partitions = [at for topic in topics for at in consumer.partitions(topic)]
+        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    positions = {at: max(stored.get(at, 0), first[at]) for at in partitions}
+    return Share(
+        tuple(sorted(positions.items())),
+        group,
+        tuple(sorted(ends.items())) if once else None,
+        None if once else term,
+    )

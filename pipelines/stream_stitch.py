@@ -1,0 +1,292 @@
+"""The stitch of a stream: deliveries of facts from Kafka, and new files of the bus, are stitched as they come."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import apache_beam as beam
+import polars as pl
+
+from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
+from connectors.dead_letters import Place, Reject, dead_letters
+from connectors.kafka.registry import SchemaRegistry
+from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import fact_topic
+from connectors.kafka.wire import decode_messages
+from milepost import metrics
+from milepost.clock import now
+from milepost.rules import Rules
+from milepost.stream_settings import StreamSettings
+from milepost.units import find_nodes
+from pipelines.kafka_source import Delivery, ReadKafka, Share
+from pipelines.letters import micros, stitch_letters
+from pipelines.staging import Staging
+from pipelines.stitch import FactFile, facts_on, publish_increment
+from pipelines.stitch_publish import AuditWithheldError, Change, StitchReport
+from pipelines.stitch_rebuild import StitchSettings, staged_schema
+from schemas.contracts import FACT_TYPES, frame_schema
+from schemas.vocabulary import Vocabulary
+from warehouse.places import Places, Warehouse, open_places
+from warehouse.snapshot import publish_snapshot
+from warehouse.store import MARKS
+
+#: A snapshot may take this share of the time; where it costs more, it is made less often.
+SNAPSHOT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class StitchStreamSettings:
+    """What a stream's stitch needs to know; it travels to the worker."""
+
+    home: Path
+    kafka: KafkaSettings
+    stream: StreamSettings
+    vocabulary: Vocabulary
+    rules: Rules
+    rules_hash: str
+    store_url: str | None = field(default=None, repr=False)
+
+
+def stitch_stream(pipeline: beam.Pipeline, share: Share, settings: StitchStreamSettings) -> None:
+    """Build the pipeline: one reader and one writer, for the store has one."""
+    stream = settings.stream
+    (
+        pipeline
+        | "Share" >> beam.Create([share], reshuffle=False)
+        | "Read" >> beam.ParDo(ReadKafka(settings.kafka, stream.pace_seconds, stream.batch_facts, idle=True))
+        | "Stitch" >> beam.ParDo(StitchDeliveries(settings))
+    )
+
+
+class StitchDeliveries(beam.DoFn):  # type: ignore[misc]
+    """Delivery → nothing; its facts are published, or the bundle fails."""
+
+    def __init__(self, settings: StitchStreamSettings) -> None:
+        self.settings = settings
+
+    def process(self, delivery: Delivery) -> None:
+        """Stitch and publish."""
+        stitcher_of(self.settings).work(delivery)
+
+
+#: The stitchers of this process by home: opening one again would cost reading what it holds in memory.
+_STITCHERS: dict[Path, Stitcher] = {}
+
+
+def stitcher_of(settings: StitchStreamSettings) -> Stitcher:
+    """Give the stitcher of a home, opened at the first call."""
+    if settings.home not in _STITCHERS:
+        _STITCHERS[settings.home] = Stitcher(settings, open_places(settings.home, settings.store_url))
+    return _STITCHERS[settings.home]
+
+
+def close_stitchers() -> None:
+    """Close every stitcher of this process, with a last snapshot."""
+    while _STITCHERS:
+        _, stitcher = _STITCHERS.popitem()
+        stitcher.close()
+
+
+class Stitcher:
+    """Holds store and warehouse open, and publishes batch by batch."""
+
+    def __init__(self, settings: StitchStreamSettings, places: Places) -> None:
+        self.settings, self.places = settings, places
+        self.bus = Bus(settings.home)
+        registry = settings.kafka.schema_registry
+        self.registry = None if registry is None else SchemaRegistry(registry)
+        self._snapshot_due = False
+        self._next_snapshot = 0.0
+
+    def close(self) -> None:
+        """Make a last snapshot where one is due, and let go."""
+        if self._snapshot_due:
+            self._make_snapshot()
+        self.places.close()
+
+    def work(self, delivery: Delivery) -> None:
+        """Stitch what a delivery brings, then what new files of the bus bring; keep the snapshot near."""
+        if delivery.batches:
+            self._take(delivery)
+        for file in self._new_files():
+            self._take_file(file)
+        if self._snapshot_due and time.monotonic() >= self._next_snapshot:
+            self._make_snapshot()
+
+    # What comes in
+
+    def _take(self, delivery: Delivery) -> None:
+        with _measured("decode"):
+            facts, letters = self._decode(delivery)
+        if letters.height:
+            self.places.warehouse.record_dead_letters(letters)
+            self._published()
+        offsets = {(at.topic, at.partition): offset for at, offset in delivery.positions}
+        self._publish(facts, Change(now(), self.settings.rules_hash, offsets=offsets, announce=True))
+
+    def _decode(self, delivery: Delivery) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+        """Give facts by type, with the columns of staged ones, and dead letters: those sent, and of what is no fact."""
+        topics = {fact_topic(self.settings.kafka, name): name for name in (*FACT_TYPES, DEAD_LETTERS)}
+        facts: dict[str, list[pl.DataFrame]] = {}
+        letters = [pl.DataFrame(schema=frame_schema(DEAD_LETTERS))]
+        for batch in delivery.batches:
+            name = topics[batch.partition.topic]
+            values = batch.values.to_list()
+            decoded = decode_messages(name, values, self.registry)
+            if decoded.rejects:
+                place = Place(
+                    batch.partition.topic, "decode", str(batch.partition), int(batch.timestamps[-1]) * 1000
+                )
+                rejects = [
+                    Reject(
+                        one.error_class,
+                        one.reason,
+                        values[one.position] or b"",
+                        int(batch.offsets[one.position]),
+                    )
+                    for one in decoded.rejects
+                ]
+                letters.append(dead_letters(rejects, place, self.bus.raw_zone))
+            if name == DEAD_LETTERS:
+                letters.append(decoded.frame)
+            else:
+                facts.setdefault(name, []).append(decoded.frame)
+        return self._staged(facts), pl.concat(letters)
+
+    def _staged(self, facts: Mapping[str, list[pl.DataFrame]]) -> dict[str, pl.DataFrame]:
+        """Give facts the columns and types of staged ones, every type there is."""
+        staged = {}
+        for name in FACT_TYPES:
+            schema = staged_schema(name, self.settings.vocabulary)
+            frames = facts.get(name)
+            staged[name] = (
+                pl.concat(frames, rechunk=True)
+                .with_columns(pl.lit(0, pl.UInt64).alias("unit"), pl.lit(0, pl.UInt64).alias("key"))
+                .select(list(schema))
+                .cast(schema)
+                if frames
+                else pl.DataFrame(schema=schema)
+            )
+        return staged
+
+    def _new_files(self) -> list[FactFile]:
+        known = self.places.store.stitched_files()
+        return [file for file in facts_on(self.bus) if file.name not in known]
+
+    def _take_file(self, file: FactFile) -> None:
+        """Stitch a file of the bus in pieces of a batch's size; it counts as stitched with the last."""
+        facts = read_bus_file(Path(file.path)).with_columns(pl.lit(None, pl.String).alias("mapping_version"))
+        pieces = list(facts.iter_slices(self.settings.stream.batch_facts)) or [facts]
+        for number, piece in enumerate(pieces, start=1):
+            files = (file.name,) if number == len(pieces) else ()
+            change = Change(now(), self.settings.rules_hash, files=files, announce=True)
+            self._publish(self._staged({file.fact_type: [piece]}), change)
+
+    # What goes out
+
+    def _publish(self, facts: dict[str, pl.DataFrame], change: Change) -> None:
+        """Publish a batch; where an audit withholds it, the smallest failing parts of it are parked."""
+        try:
+            self._publish_whole(facts, change)
+        except AuditWithheldError as error:
+            metrics.PUBLICATIONS.labels("withheld").inc()
+            parts = list(_halves(facts))
+            if len(parts) < 2:
+                self._park(facts, change, error)
+                return
+            for part, done in zip(parts, (False, True), strict=True):
+                # What says how far the topics are read goes with the last part.
+                self._publish(part, change if done else replace(change, files=(), offsets={}))
+
+    def _publish_whole(self, facts: dict[str, pl.DataFrame], change: Change) -> None:
+        settings = self.settings
+        run = f"batch-{uuid.uuid4().hex}"
+        stitching = StitchSettings(
+            Staging(str(settings.home / "staging" / run)), settings.vocabulary, settings.rules, run
+        )
+        nodes = []
+        for name, frame in facts.items():
+            found = find_nodes(frame, name, settings.vocabulary)
+            facts[name] = frame.with_columns(pl.Series("key", found.keys))
+            nodes.append(found)
+        with _measured("publish"):
+            report = publish_increment(self.places, stitching, facts, nodes, change, record=self._record)
+        self._tell(report, facts, live=bool(change.offsets))
+
+    def _record(self, warehouse: Warehouse, report: StitchReport) -> None:
+        letters = stitch_letters(self.bus, report)
+        if letters.height:
+            warehouse.record_dead_letters(letters)
+
+    def _park(self, facts: Mapping[str, pl.DataFrame], change: Change, error: AuditWithheldError) -> None:
+        """Set facts aside that an audit will not have: as dead letters, which a replay takes up again."""
+        letters = []
+        for name, frame in facts.items():
+            for row in frame.drop(list(MARKS)).iter_slices(1):
+                place = Place(
+                    row.get_column("source")[0], "audit", f"parked {name}", micros(change.published_at)
+                )
+                payload = row.select(pl.struct(pl.all()).struct.json_encode()).item()
+                letters.append(
+                    dead_letters([Reject("parked", str(error), payload.encode())], place, self.bus.raw_zone)
+                )
+        self.places.warehouse.record_dead_letters(pl.concat(letters))
+        metrics.PARKED.inc(len(letters))
+        self._publish_whole({name: frame.clear() for name, frame in facts.items()}, change)
+
+    def _tell(self, report: StitchReport, facts: Mapping[str, pl.DataFrame], *, live: bool) -> None:
+        """Count what was published; what comes from files says nothing about freshness."""
+        for source, fate, count in report.fates.iter_rows():
+            metrics.FACTS.labels(source, fate).inc(count)
+        metrics.PUBLICATIONS.labels("published").inc()
+        published = now()
+        metrics.PUBLISHED_AT.set(published.timestamp())
+        for frame in facts.values() if live else ():
+            waited = (published - frame.get_column("received_at")).dt.total_microseconds() / 1e6
+            for seconds in waited:
+                metrics.FRESHNESS.observe(seconds)
+        self._published()
+
+    def _published(self) -> None:
+        self._snapshot_due = self.settings.store_url is None
+
+    def _make_snapshot(self) -> None:
+        """Copy what is published to where readers find it, as often as its cost allows."""
+        began = time.monotonic()
+        with _measured("snapshot"):
+            self.places.checkpoint()
+            publish_snapshot(self.settings.home)
+        took = time.monotonic() - began
+        self._snapshot_due = False
+        self._next_snapshot = time.monotonic() + min(
+            took / SNAPSHOT_SHARE, max(self.settings.stream.snapshot_seconds, took)
+        )
+
+
+def _halves(facts: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, pl.DataFrame]]:
+    """Cut a batch in two of about the same size; nothing to cut gives it back."""
+    whole = sum(frame.height for frame in facts.values())
+    if whole < 2:
+        yield dict(facts)
+        return
+    left = whole // 2
+    first, second = {}, {}
+    for name, frame in facts.items():
+        taken = min(left, frame.height)
+        first[name], second[name] = frame.slice(0, taken), frame.slice(taken)
+        left -= taken
+    yield first
+    yield second
+
+
+@contextmanager
+def _measured(step: str) -> Iterator[None]:
+    wall, cpu = time.monotonic(), time.process_time()
+    yield
+    metrics.SECONDS.labels(step, "wall").inc(time.monotonic() - wall)
+    metrics.SECONDS.labels(step, "cpu").inc(time.process_time() - cpu)
