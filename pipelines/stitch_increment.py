@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from milepost.numbering import UInt64Array
-from milepost.path_models import channel_credits
+from milepost.path_models import add_up, channel_credits
 from milepost.spend import share_spend, spend_table
 from milepost.stitch import Folded, Tables, fold_ledger, ledger_part, shaped
 from milepost.unit_fold import UnitFold, fold_units
@@ -25,7 +25,7 @@ from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import quarantine
 from warehouse.places import Places, Warehouse, places_of
-from warehouse.store import PATH_COUNTS, Store
+from warehouse.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,18 +339,7 @@ def _stage_facts(settings: StitchSettings, old: UnitFold, new: UnitFold) -> None
 def _stage_path_counts(settings: StitchSettings, store: Store, old: Folded, new: Folded) -> None:
     """Stage the counts of paths over all subjects, and the credits of channels that follow."""
     fewer = old.path_counts.with_columns(-pl.col("conversions"), -pl.col("amount_micros"))
-    counts = (
-        pl.concat(
-            [
-                store.path_counts(),
-                fewer.cast(pl.Schema(PATH_COUNTS)),
-                new.path_counts.cast(pl.Schema(PATH_COUNTS)),
-            ]
-        )
-        .group_by("currency", "path")
-        .agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
-        .filter(pl.col("conversions") != 0)
-    )
+    counts = add_up(pl.concat([store.path_counts(), fewer, new.path_counts]))
     settings.staging.write_whole(counts, "path_counts", "increment")
     credited = shaped("channel_credits", channel_credits(counts, settings.rules))
     settings.staging.write_whole(credited, "tables", "channel_credits", "increment")

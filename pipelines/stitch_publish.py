@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -234,14 +235,13 @@ def fill_store(settings: StitchSettings, store: Store, publication: Publication,
     """Change the store to what is staged, in the transaction that is open."""
     staging = settings.staging
     store.note_publication(publication.publication_id)
-    if change.rebuild:
-        store.clear()
-    for path in staging.files("gone_facts"):
-        store.delete_facts(path.name, read_whole(path).get_column("event_id"))
-    for name in FACT_TYPES:
-        store.insert_facts(name, staging.files("facts", name))
-    _change_rest(staging, store)
-    store.add_stitched_files(change.files)
+    with store.emptied() if change.rebuild else nullcontext():
+        for path in staging.files("gone_facts"):
+            store.delete_facts(path.name, read_whole(path).get_column("event_id"))
+        for name in FACT_TYPES:
+            store.insert_facts(name, staging.files("facts", name))
+        _change_rest(staging, store)
+        store.add_stitched_files(change.files)
     store.set_offsets(change.offsets)
     store.set_state("rules_hash", publication.rules_hash)
 
@@ -259,20 +259,18 @@ def _change_rest(staging: Staging, store: Store) -> None:
 
 def fill_warehouse(settings: StitchSettings, warehouse: Warehouse, *, rebuild: bool) -> None:
     """Change the tables to what is staged, in the transaction that is open."""
+    staging = settings.staging
     warehouse.create(settings.vocabulary)
     for name in PUBLISHED:
-        _delete_gone(settings.staging, warehouse, name, rebuild=rebuild)
-        warehouse.insert_files(name, settings.staging.files("tables", name))
-
-
-def _delete_gone(staging: Staging, warehouse: Warehouse, name: str, *, rebuild: bool) -> None:
-    # Channel credits are few, and every one may change with any conversion.
-    if rebuild or name == "channel_credits":
-        warehouse.clear_table(name)
-        return
-    path = staging.path("gone", name)
-    if path.exists():
-        warehouse.delete_keys(name, read_whole(path))
+        rows = staging.files("tables", name)
+        # Channel credits are few, and every one may change with any conversion.
+        if rebuild or name == "channel_credits":
+            warehouse.replace_rows(name, rows)
+            continue
+        gone = staging.path("gone", name)
+        if gone.exists():
+            warehouse.delete_keys(name, read_whole(gone))
+        warehouse.insert_files(name, rows)
 
 
 def _publication_row(publication: Publication, result: AuditResult) -> pl.DataFrame:

@@ -7,6 +7,7 @@ a publication that was begun and not finished throws everything away. What is no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -294,10 +295,10 @@ class UnitCache:
         self._changing().named.append((nodes, units))
         self.store.insert_nodes(nodes, units)
 
-    def clear(self) -> None:
-        """Take everything out that a rebuild makes anew."""
+    def emptied(self) -> AbstractContextManager[None]:
+        """Take everything out that a rebuild makes anew, which it adds inside."""
         self._changing().followed = False
-        self.store.clear()
+        return self.store.emptied()
 
     def _take_over(self, changes: _Changes) -> None:
         for old, new in changes.merged:

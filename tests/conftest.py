@@ -6,6 +6,10 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.places import make_place, place, postgresql
+
+__all__ = ["make_place", "place", "postgresql"]
+
 #: How often laws are tried; `MILEPOST_LAW_RUNS=1000` tries them in earnest.
 LAW_RUNS = int(os.environ.get("MILEPOST_LAW_RUNS", "60"))
 

@@ -8,7 +8,8 @@ warehouse's is SHA-256 over a line `name digest` for each table, sorted by name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.tables import Column, Table, load_tables
+from warehouse.definitions import DUCKDB_TYPES
 
 #: Columns that say when something came, not what it says.
 LEFT_OUT = frozenset({"received_at"})
@@ -72,10 +74,10 @@ def _sql_lower_escapes(text: str) -> str:
     return rf"CASE WHEN contains({text}, '\u00') THEN replace({lowered}, chr(1), '\\') ELSE {text} END"
 
 
-def _sql_lines(table: Table, schema: str) -> str:
+def _sql_lines(table: Table, rows: str) -> str:
     return (
         f"SELECT {_sql_lower_escapes('line')} || chr(10) AS line "  # noqa: S608
-        f'FROM (SELECT {_sql_row(table)} AS line FROM "{schema}"."{table.name}") ORDER BY 1'
+        f"FROM (SELECT {_sql_row(table)} AS line FROM {rows}) ORDER BY 1"
     )
 
 
@@ -85,9 +87,32 @@ def table_digests(connection: duckdb.DuckDBPyConnection, schema: str = "journey"
     Rows stream: memory stays within DuckDB's own limit, which spills the sort to disk.
     """
     return {
-        name: _hash_batches(connection.sql(_sql_lines(table, schema)))
+        name: _hash_batches(connection.sql(_sql_lines(table, f'"{schema}"."{name}"')))
         for name, table in digest_tables().items()
     }
+
+
+def streamed_digests(rows_of: Callable[[Table, list[str]], pa.RecordBatchReader]) -> dict[str, str]:
+    """Give the digest of each table of a warehouse elsewhere, whose rows come batch by batch.
+
+    DuckDB writes and sorts the lines, and spills to the disk what is too much for its memory.
+
+    Args:
+        rows_of: gives the rows of a table with these columns; timestamps plain, numbers with decimals as texts.
+    """
+    digests = {}
+    with tempfile.TemporaryDirectory(prefix="milepost-digest-") as folder:
+        settings: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": folder}
+        for name, table in digest_tables().items():
+            columns = {column.name: DUCKDB_TYPES[column.type] for column in _columns(table)}
+            with duckdb.connect(config=settings) as connection:
+                connection.register("arriving", rows_of(table, list(columns)))
+                typed = ", ".join(
+                    f'CAST("{column}" AS {kind}) AS "{column}"' for column, kind in columns.items()
+                )
+                lines = _sql_lines(table, f"(SELECT {typed} FROM arriving)")  # noqa: S608
+                digests[name] = _hash_batches(connection.sql(lines))
+    return digests
 
 
 def warehouse_digest(connection: duckdb.DuckDBPyConnection, schema: str = "journey") -> str:

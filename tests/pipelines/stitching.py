@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 
@@ -15,9 +14,10 @@ from milepost.stitch import Tables, stitch
 from pipelines.stitch import StitchRequest, facts_on, run_stitch
 from pipelines.stitch_publish import StitchReport
 from schemas.vocabulary import load_vocabulary
+from tests.places import Place
 from warehouse.audit import quarantine
-from warehouse.definitions import WORKING_COPY, open_warehouse
-from warehouse.digest import frame_digests, table_digests
+from warehouse.digest import frame_digests
+from warehouse.places import places_of
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -42,32 +42,30 @@ def put_batches(facts: dict[str, pl.DataFrame], batches: int, seed: int) -> list
     return dealt
 
 
-def put(home: Path, facts: dict[str, pl.DataFrame], number: int) -> None:
+def put(place: Place, facts: dict[str, pl.DataFrame], number: int) -> None:
     """Put a batch of facts on the home's bus."""
     for name, frame in facts.items():
-        Bus(home).put(f"batch{number}", name, frame, received_at=0)
+        Bus(place.home).put(f"batch{number}", name, frame, received_at=0)
 
 
-def request(home: Path, rules: Rules, rules_hash: str = "rules") -> StitchRequest:
+def request(place: Place, rules: Rules, rules_hash: str = "rules") -> StitchRequest:
     """Ask for everything on the home's bus to be stitched."""
-    return StitchRequest(home, facts_on(Bus(home)), load_vocabulary(), rules, rules_hash, NOW)
+    files = facts_on(Bus(place.home))
+    return StitchRequest(place.home, files, load_vocabulary(), rules, rules_hash, NOW, place.store_url)
 
 
-def stitch_home(home: Path, rules: Rules, *, rebuild: bool = False) -> StitchReport:
+def stitch_home(place: Place, rules: Rules, *, rebuild: bool = False) -> StitchReport:
     """Stitch what is on the home's bus."""
-    return run_stitch(request(home, rules), rebuild=rebuild)
+    return run_stitch(request(place, rules), rebuild=rebuild)
 
 
-def published_digests(home: Path) -> dict[str, str]:
-    """Give the digests of the tables in the working copy of the warehouse."""
-    connection = open_warehouse(home / WORKING_COPY, read_only=True)
-    try:
-        return table_digests(connection)
-    finally:
-        connection.close()
+def published_digests(place: Place) -> dict[str, str]:
+    """Give the digests of the tables in the warehouse."""
+    with places_of(place.home, place.store_url, reading=True) as places:
+        return places.warehouse.digests()
 
 
-def assert_published(home: Path, expected: Tables) -> None:
+def assert_published(place: Place, expected: Tables) -> None:
     """Fail with the names of the tables that are not as expected."""
-    want, got = frame_digests(expected), published_digests(home)
+    want, got = frame_digests(expected), published_digests(place)
     assert [name for name in want if got[name] != want[name]] == []

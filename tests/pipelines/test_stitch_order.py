@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from milepost.rules import Rules
 from milepost.units import UnitFinder, find_nodes
 from schemas.vocabulary import load_vocabulary
 from tests.pipelines.stitching import assert_published, expected_tables, put, stitch_home
+from tests.places import Place
 from tests.strategies import START, Facts, Row, fact, to_frames
 
 DAY = timedelta(days=1)
@@ -64,14 +64,14 @@ BATCHES: dict[str, list[Facts]] = {
 
 
 @pytest.mark.parametrize("batches", BATCHES.values(), ids=BATCHES.keys())
-def test_a_later_batch_changes_what_all_facts_at_once_would(batches: list[Facts], tmp_path: Path) -> None:
+def test_a_later_batch_changes_what_all_facts_at_once_would(batches: list[Facts], place: Place) -> None:
     together: Facts = {}
     for number, batch in enumerate(batches):
         for name, rows in batch.items():
             together[name] = [*together.get(name, []), *rows]
-        put(tmp_path, {name: to_frames(batch)[name] for name in batch}, number)
-        stitch_home(tmp_path, Rules())
-    assert_published(tmp_path, expected_tables(to_frames(together), Rules()))
+        put(place, {name: to_frames(batch)[name] for name in batch}, number)
+        stitch_home(place, Rules())
+    assert_published(place, expected_tables(to_frames(together), Rules()))
 
 
 def units(facts: Facts) -> set[int]:

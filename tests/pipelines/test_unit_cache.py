@@ -22,6 +22,7 @@ from schemas.contracts import FACT_TYPES, empty_facts
 from schemas.vocabulary import load_vocabulary
 from tests.conftest import LAW_RUNS
 from tests.pipelines.stitching import NOW, assert_published, expected_tables, put_batches
+from tests.places import Place
 from tests.strategies import START, fact, hostile_facts, hostile_rules, to_frames
 from warehouse.places import Places, open_places
 from warehouse.store import fact_columns
@@ -100,7 +101,7 @@ def test_a_cache_changes_no_table(seed: int, bounds: tuple[int, int], tmp_path: 
         for batch in batches:
             publish(places, batch, rules, tmp_path)
             assert_remembers(cached)
-    assert_published(tmp_path, expected_tables(facts, rules))
+    assert_published(Place(tmp_path), expected_tables(facts, rules))
 
 
 @pytest.mark.parametrize("dies", ["warehouse", "audit", "store", "in the store's transaction"])
@@ -126,7 +127,7 @@ def test_a_publication_that_dies_leaves_no_trace(
                 assert_remembers(cached)
             publish(places, batch, rules, tmp_path)
             assert_remembers(cached)
-    assert_published(tmp_path, expected_tables(facts, rules))
+    assert_published(Place(tmp_path), expected_tables(facts, rules))
 
 
 def test_a_cache_of_a_store_that_is_there_knows_it(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_cache_of_a_store_that_is_there_knows_it(tmp_path: Path) -> None:
         assert cached.facts == places.store.fact_count()
         publish(places, second, Rules(), tmp_path)
         assert_remembers(cached)
-    assert_published(tmp_path, expected_tables(facts, Rules()))
+    assert_published(Place(tmp_path), expected_tables(facts, Rules()))
 
 
 def test_a_change_outside_of_a_publication_is_seen(tmp_path: Path) -> None:
@@ -149,7 +150,8 @@ def test_a_change_outside_of_a_publication_is_seen(tmp_path: Path) -> None:
         gone = facts["touchpoint"].get_column("event_id").head(5)
         cached.delete_facts("touchpoint", gone)
         assert_remembers(cached)
-        cached.clear()
+        with cached.emptied():
+            pass
         assert cached.units_of(np.arange(3, dtype=np.uint64)).height == 0
         assert cached.facts == 0
 

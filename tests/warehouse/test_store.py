@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+from tests.places import Place
 from warehouse.embedded.store import EmbeddedStore
 from warehouse.places import Places, places_of
 from warehouse.store import OUTBOX, STORE_VERSION, StoreVersionError
 
 
 @pytest.fixture
-def places(tmp_path: Path):
-    with places_of(tmp_path) as opened:
+def places(place: Place) -> Iterator[Places]:
+    with places_of(place.home, place.store_url) as opened:
         yield opened
 
 
@@ -30,11 +32,16 @@ def test_offsets_are_replaced_partition_by_partition(places: Places) -> None:
 
 def test_a_transaction_that_fails_leaves_nothing(places: Places) -> None:
     store = places.store
-    with pytest.raises(KeyError), store.transaction():
-        store.set_offsets({("milepost.spend", 0): 5})
-        store.set_state("anything", "changed")
-        store.add_to_outbox("p-1", pl.Series(["c-1"]))
-        raise KeyError
+
+    def fail() -> None:
+        with store.transaction():
+            store.set_offsets({("milepost.spend", 0): 5})
+            store.set_state("anything", "changed")
+            store.add_to_outbox("p-1", pl.Series(["c-1"]))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert store.offsets() == {}
     assert store.state("anything") is None
     assert store.outbox(10).is_empty()

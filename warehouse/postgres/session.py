@@ -1,0 +1,248 @@
+"""A session with the database: statements, rows in and out as Arrow, one transaction at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as driver  # type: ignore[import-untyped]
+import polars as pl
+import pyarrow as pa
+
+from warehouse.definitions import without_time_zones
+from warehouse.postgres.url import masked, without_password
+
+#: The oldest server that lets go of a transaction whose client has died.
+OLDEST_SERVER = 14
+
+SQL_TYPES = {
+    pl.String(): 'text COLLATE "C"',
+    pl.Int64(): "bigint",
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    # There are no unsigned integers: the same 64 bits stand as signed ones.
+    pl.UInt64(): "bigint",
+    pl.Datetime("us", "UTC"): "timestamp",
+    pl.Datetime("us"): "timestamp",
+    pl.List(pl.String()): 'text[] COLLATE "C"',
+    pl.Decimal(18, 12): "numeric(18,12)",
+    pl.Decimal(38, 12): "numeric(38,12)",
+}
+
+#: Temporaries have no statistics, and the planner would read history as a whole to join them: few rows are looked up
+#: among many, always by an index. Compiling such statements costs more than running them.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "client_min_messages": "warning",
+    "jit": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "random_page_cost": "1.1",
+    "work_mem": "64MB",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+}
+
+
+class DatabaseError(RuntimeError):
+    """The database can't be used; the message says why and what helps, without the password."""
+
+
+class Session:
+    """A connection to a PostgreSQL database."""
+
+    def __init__(self, url: str, application: str) -> None:
+        """Connect; `application` is what others see of this session, at most 63 bytes.
+
+        Raises `DatabaseError` where the server can't be reached, is too old, or holds texts in another encoding.
+        """
+        self.name = masked(url)
+        try:
+            self._connection = driver.connect(url, autocommit=True)
+        except adbc_driver_manager.Error as error:
+            said = without_password(str(error), url).strip()
+            raise DatabaseError(
+                f"The store {self.name} can't be opened: {said}. Check that the server runs, and user, password "
+                "and database."
+            ) from None
+        self._cursor = self._connection.cursor()
+        self._depth = 0
+        self._temporaries: set[str] = set()
+        self._filled: set[str] = set()
+        try:
+            self._check_server()
+            settings = {**_SETTINGS, "application_name": application}
+            listed = ", ".join(f"set_config('{name}', ${n}, false)" for n, name in enumerate(settings, 1))
+            self.rows(f"SELECT {listed}", *settings.values())
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_server(self) -> None:
+        query = "SELECT current_setting('server_version_num'), current_setting('server_encoding')"
+        ((version, encoding),) = self.rows(query)
+        if int(version) < OLDEST_SERVER * 10_000:
+            raise DatabaseError(
+                f"The server of {self.name} is PostgreSQL {int(version) // 10_000}; {OLDEST_SERVER} or newer is needed."
+            )
+        if encoding != "UTF8":
+            raise DatabaseError(
+                f"The database {self.name} holds texts as {encoding}. Create one with ENCODING 'UTF8' and TEMPLATE "
+                "template0."
+            )
+
+    def close(self) -> None:
+        """Disconnect; what is not committed is gone."""
+        with suppress(adbc_driver_manager.Error):
+            self._cursor.close()
+        with suppress(adbc_driver_manager.Error):
+            self._connection.close()
+
+    # Statements
+
+    def execute(self, statement: str, *parameters: object) -> None:
+        """Run a statement that gives nothing; its parameters are $1, $2 and so on."""
+        self._cursor.execute(statement, parameters or None)
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Give the few rows of a query."""
+        self._cursor.execute(query, parameters or None)
+        found: list[tuple[Any, ...]] = self._cursor.fetchall()
+        return found
+
+    def frame(self, query: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Give the rows of a query as a frame of these types, in the order of the query's columns."""
+        self._cursor.execute(query)
+        found = pl.DataFrame(_plain_table(self._cursor.fetch_arrow_table()))
+        return _in_types(found, {name: schema[name] for name in found.columns})
+
+    def batches(self, query: str) -> pa.RecordBatchReader:
+        """Give the rows of a query batch by batch; read them to their end before anything else is asked.
+
+        Numbers with decimals come as texts.
+        """
+        self._cursor.execute(query)
+        return self._cursor.fetch_record_batch()
+
+    # Transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is done inside happen whole, or not at all; inside another one, it is part of that."""
+        if self._depth:
+            yield
+            return
+        self.execute("BEGIN")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            # A broken connection has rolled back already, and what broke it is what must be told.
+            with suppress(adbc_driver_manager.Error):
+                self.execute("ROLLBACK")
+            self._temporaries.clear()
+            raise
+        else:
+            self.execute("COMMIT")
+        finally:
+            self._depth = 0
+            self._filled.clear()
+
+    # Rows in
+
+    def insert(self, schema: str, table: str, frame: pl.DataFrame) -> int:
+        """Append a frame to a table, by the names of columns, and give the number of rows."""
+        if frame.is_empty():
+            return 0
+        rows = _to_arrow(_plain(frame))
+        self._cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+        return frame.height
+
+    @contextmanager
+    def asking(self, name: str, frame: pl.DataFrame) -> Iterator[None]:
+        """Let queries read a frame as a temporary table, inside one transaction; the name stands for its columns."""
+        frame = _plain(frame)
+        with self.transaction():
+            if name not in self._temporaries:
+                columns = _list_columns(frame.schema)
+                self.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
+                self._temporaries.add(name)
+            if name in self._filled:
+                self.execute(f"DELETE FROM pg_temp.{name}")  # noqa: S608
+            self._filled.add(name)
+            if not frame.is_empty():
+                self._cursor.adbc_ingest(name, _to_arrow(frame), mode="append", temporary=True)
+            yield
+
+    @contextmanager
+    def reading_all(self) -> Iterator[None]:
+        """Let the planner join whole tables meanwhile."""
+        self._allow_whole_joins("on")
+        try:
+            yield
+        finally:
+            with suppress(adbc_driver_manager.Error):
+                self._allow_whole_joins("off")
+
+    def _allow_whole_joins(self, setting: str) -> None:
+        joins = ", ".join(f"set_config('enable_{kind}', $1, false)" for kind in ("hashjoin", "mergejoin"))
+        self.rows(f"SELECT {joins}", setting)
+
+
+def _list_columns(schema: Mapping[str, pl.DataType]) -> str:
+    return ", ".join(f'"{name}" {SQL_TYPES[kind]}' for name, kind in schema.items())
+
+
+def create_table(name: str, schema: Mapping[str, pl.DataType], options: str = "") -> str:
+    """Give the statement that creates a table where there is none."""
+    return f"CREATE TABLE IF NOT EXISTS {name} ({_list_columns(schema)}) {options}".rstrip()
+
+
+def comments(table: str, doc: str, columns: Iterable[tuple[str, str]]) -> list[str]:
+    """Give the statements that document a table and its columns."""
+    quoted = "'" + doc.replace("'", "''") + "'"
+    listed = [(name, "'" + text.replace("'", "''") + "'") for name, text in columns]
+    return [
+        f"COMMENT ON TABLE {table} IS {quoted}",
+        *(f'COMMENT ON COLUMN {table}."{name}" IS {text}' for name, text in listed),
+    ]
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give a frame in types that the database has: no unsigned integers, words or time zones."""
+    plain = []
+    for name, kind in frame.schema.items():
+        if kind == pl.UInt64:
+            plain.append(pl.col(name).reinterpret(signed=True))
+        elif kind in (pl.Enum, pl.Categorical):
+            plain.append(pl.col(name).cast(pl.String))
+    return without_time_zones(frame.with_columns(plain))
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _plain_table(table: pa.Table) -> pa.Table:
+    """Give the texts that stand for numbers with decimals as what they are."""
+    for place, field in enumerate(table.schema):
+        if isinstance(field.type, pa.BaseExtensionType):
+            column = table.column(place)
+            texts = pa.chunked_array([chunk.storage for chunk in column.chunks], field.type.storage_type)
+            table = table.set_column(place, field.name, texts)
+    return table
+
+
+def _in_types(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    columns = []
+    for name, kind in schema.items():
+        column = pl.col(name)
+        if kind == pl.UInt64:
+            column = column.reinterpret(signed=False)
+        elif isinstance(kind, pl.Datetime):
+            column = column.dt.replace_time_zone("UTC")
+        columns.append(column)
+    return frame.select(columns).cast(pl.Schema(schema))
