@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from milepost.largest_remainder import split
+from milepost.path_models import PATH_COUNTS, TOUCHED, share, step
 from milepost.rules import PER_CONVERSION_MODELS, Rules
 from milepost.words import Words, words_from_codes
 from schemas.tables import CREDIT_SCALE
@@ -377,64 +378,82 @@ def credit_conversions(
     return rows
 
 
-#: Counts of paths where there are none.
-NO_PATHS = pl.DataFrame(
-    schema={"currency": pl.String, "path": pl.String, "conversions": pl.Int64, "amount_micros": pl.Int64}
-)
+@numba.njit(cache=True)
+def _count(
+    channel: npt.NDArray[np.uint8],
+    begin: Int64Array,
+    end: Int64Array,
+    currency: Int64Array,
+    amount: Int64Array,
+    currencies: int,
+    channels: int,
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Count, by currency, steps (from, to), shares (distinct channels, channel; and amounts), and whole paths.
+
+    Currency 0 is of paths that did not convert; the step after the last touch leads to channel `channels`. Whole paths
+    are those without a touch and those with one, and their amounts.
+    """
+    steps = np.zeros((currencies, channels, channels + 1), dtype=np.int64)
+    shares = np.zeros((currencies, channels + 1, channels), dtype=np.int64)
+    shared = np.zeros((currencies, channels + 1, channels), dtype=np.int64)
+    whole = np.zeros((currencies, 2, 2), dtype=np.int64)
+    seen = np.full(channels, -1, dtype=np.int64)
+    distinct = np.empty(channels, dtype=np.int64)
+    for path in range(len(begin)):
+        of = currency[path]
+        touched = 1 if end[path] > begin[path] else 0
+        whole[of, touched, 0] += 1
+        whole[of, touched, 1] += amount[path]
+        size = 0
+        for place in range(begin[path], end[path]):
+            here = channel[place]
+            following = channel[place + 1] if place + 1 < end[path] else channels
+            steps[of, here, following] += 1
+            if seen[here] != path:
+                seen[here] = path
+                distinct[size] = here
+                size += 1
+        for place in range(size):
+            shares[of, size, distinct[place]] += 1
+            shared[of, size, distinct[place]] += amount[path]
+    return steps, shares, shared, whole
 
 
 def count_paths(
     timeline: pl.DataFrame, conversions: pl.DataFrame, paths: Paths, words: Words
 ) -> pl.DataFrame:
-    """Count conversions and failures by path of channels.
+    """Count what the models over all paths need to know of conversions' paths and of those that ended without one.
 
     Returns:
-        `currency` (String, null for paths that did not convert), `path` (String, channels joined by ` > `, empty
-        for conversions without a touch), `conversions` (Int64: how many paths), `amount_micros` (Int64).
+        See `milepost.path_models.PATH_COUNTS`.
     """
     channel = timeline.get_column("channel").to_physical().to_numpy().astype(np.uint8)[paths.touches]
     failed = paths.open_end > paths.open_begin
-    begin = np.concatenate([paths.begin, paths.open_begin[failed]])
-    end = np.concatenate([paths.end, paths.open_end[failed]])
-    codes = _slices(channel, begin, end)
-    failures = int(failed.sum())
-    counted = (
-        pl.DataFrame(
-            {
-                "currency": pl.concat(
-                    [
-                        conversions.get_column("currency"),
-                        pl.Series([None], dtype=pl.String).new_from_index(0, failures),
-                    ]
-                ),
-                "codes": codes,
-                "amount_micros": np.concatenate(
-                    [conversions.get_column("amount_micros").to_numpy(), np.zeros(failures, dtype=np.int64)]
-                ),
-            }
+    failures = np.zeros(int(failed.sum()), dtype=np.int64)
+    money = conversions.get_column("currency").unique().drop_nulls().sort()
+    codes = conversions.get_column("currency").cast(pl.Enum(money)).to_physical().cast(pl.Int64) + 1
+    steps, shares, shared, whole = _count(
+        channel,
+        np.concatenate([paths.begin, paths.open_begin[failed]]),
+        np.concatenate([paths.end, paths.open_end[failed]]),
+        np.concatenate([codes.fill_null(0).to_numpy(), failures]),
+        np.concatenate([conversions.get_column("amount_micros").to_numpy(), failures]),
+        len(money) + 1,
+        len(words.channel.categories),
+    )
+    names, currencies = words.channel.categories.to_list(), [None, *money]
+    rows = [
+        (
+            currencies[of],
+            step(names[here], names[there] if there < len(names) else None),
+            steps[of, here, there],
+            0,
         )
-        .group_by("currency", "codes")
-        .agg(pl.len().cast(pl.Int64).alias("conversions"), pl.col("amount_micros").sum())
-    )
-    names = words.channel.categories.to_list()
-    path = pl.Series(
-        "path", [" > ".join(names[code] for code in value) for value in counted["codes"]], pl.String
-    )
-    return counted.select("currency", path, "conversions", "amount_micros").sort(
-        "currency", "path", nulls_last=True
-    )
-
-
-def _slices(values: npt.NDArray[np.uint8], begin: Int64Array, end: Int64Array) -> pl.Series:
-    """Cut bytes into a Binary series of the given, possibly empty, slices."""
-    lengths = end - begin
-    offsets = np.zeros(len(begin) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - begin, lengths)
-    picked = np.ascontiguousarray(values[places])
-    array = pa.Array.from_buffers(
-        pa.large_binary(), len(begin), [None, pa.py_buffer(offsets), pa.py_buffer(picked)]
-    )
-    series = pl.from_arrow(array)
-    assert isinstance(series, pl.Series)  # noqa: S101 - an array gives a series
-    return series
+        for of, here, there in np.argwhere(steps).tolist()
+    ]
+    for of, size, here in np.argwhere(shares[1:]).tolist():
+        at = of + 1, size, here
+        rows.append((currencies[of + 1], share(size, names[here]), shares[at], shared[at]))
+    for of, touched in np.argwhere(whole[1:, :, 0]).tolist():
+        rows.append((currencies[of + 1], TOUCHED if touched else "", *whole[of + 1, touched]))
+    return pl.DataFrame(rows, schema=PATH_COUNTS, orient="row")

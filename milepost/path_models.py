@@ -20,20 +20,89 @@ from schemas.tables import CREDIT_SCALE, load_tables
 
 #: What joins the channels of a path.
 PATH_SEPARATOR = " > "
+#: What begins and parts a count that is of no single path; no channel's name has it.
+_MARK = "\x1f"
+#: The paths with a touch, all together.
+TOUCHED = f"{_MARK}touched"
 #: The channel of a conversion without a touch.
 NO_TOUCH = "(none)"
 
 #: The units of a whole credit.
 _ONE = 10**CREDIT_SCALE
 
+#: What the models need to know of all paths, as counts that add up. `path` says of what: of a step (see `step`), of
+#: a channel among so many (see `share`), of all paths with a touch (`TOUCHED`), of those without (empty), or of a
+#: single path (its channels, joined by `PATH_SEPARATOR`). `currency` is null of paths that ended without a
+#: conversion; `conversions` says how many paths, `amount_micros` what they booked.
+PATH_COUNTS = pl.Schema(
+    {"currency": pl.String(), "path": pl.String(), "conversions": pl.Int64(), "amount_micros": pl.Int64()}
+)
+
+
+def step(channel: str, following: str | None) -> str:
+    """Name the steps from a channel to the one after it; None for the last of a path."""
+    return _MARK.join(("", "step", channel, following or ""))
+
+
+def share(channels: int, channel: str) -> str:
+    """Name the paths with so many distinct channels that have this one."""
+    return _MARK.join(("", "share", str(channels), channel))
+
+
+def add_up(path_counts: pl.DataFrame) -> pl.DataFrame:
+    """Add up counts of paths, those of single paths by what they consist of: a few rows however many the paths.
+
+    Args:
+        path_counts: see `PATH_COUNTS`; what is taken away has negative counts.
+
+    Returns:
+        The same, counts of 0 left out, in order.
+    """
+    single = ~pl.col("path").str.starts_with(_MARK) & (pl.col("path") != "")
+    parts = [path_counts.filter(~single)]
+    if parts[0].height < path_counts.height:
+        parts += _parts_of(path_counts.filter(single))
+    return (
+        pl.concat([part.select(list(PATH_COUNTS)) for part in parts], how="vertical_relaxed")
+        .group_by("currency", "path")
+        .agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
+        .filter(pl.col("conversions") != 0)
+        .sort("currency", "path")
+    )
+
+
+def _parts_of(paths: pl.DataFrame) -> list[pl.DataFrame]:
+    """Give the steps and shares of single paths, and the paths themselves as `TOUCHED`."""
+    touches = (
+        paths.with_row_index("path_row")
+        .with_columns(pl.col("path").str.split(PATH_SEPARATOR).alias("channel"))
+        .explode("channel")
+        .with_columns(
+            pl.when(pl.col("path_row") == pl.col("path_row").shift(-1))
+            .then(pl.col("channel").shift(-1))
+            .fill_null("")
+            .alias("next")
+        )
+    )
+    channels = (
+        touches.filter(pl.col("currency").is_not_null())
+        .unique(["path_row", "channel"])
+        .with_columns(pl.len().over("path_row").alias("channels"))
+    )
+    of_step = pl.concat_str(pl.lit(f"{_MARK}step{_MARK}"), "channel", pl.lit(_MARK), "next")
+    of_channel = pl.concat_str(pl.lit(f"{_MARK}share{_MARK}"), "channels", pl.lit(_MARK), "channel")
+    return [
+        touches.with_columns(of_step.alias("path"), pl.lit(0, pl.Int64).alias("amount_micros")),
+        channels.with_columns(of_channel.alias("path")),
+        paths.filter(pl.col("currency").is_not_null()).with_columns(pl.lit(TOUCHED).alias("path")),
+    ]
+
 
 def channel_credits(path_counts: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     """Credit channels for conversions and booked money, by currency.
 
     Args:
-        path_counts: One row a currency and path (several rows of one path add up): `currency` (String, NULL
-            of paths that ended without a conversion), `path` (String, empty of a conversion without a
-            touch), `conversions` (Int64, how many paths), `amount_micros` (Int64, what they booked, ≥ 0).
+        path_counts: see `PATH_COUNTS`; several rows of one path add up.
         rules: Says which models to compute.
 
     Returns:
@@ -47,8 +116,9 @@ def channel_credits(path_counts: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     asked = {name: model for name, model in models.items() if name in rules.models}
     if not asked:
         return _table([])
-    touches = _touches(path_counts)
-    untouched = _totals(path_counts.filter(pl.col("path") == ""))
+    counts = add_up(path_counts)
+    touches = _Touches(counts, _totals(counts, TOUCHED))
+    untouched = _totals(counts, "")
     rows: list[_Row] = []
     for name, model in asked.items():
         rows += [
@@ -67,14 +137,18 @@ class _Total:
 
 @dataclass(frozen=True)
 class _Touches:
-    """The touches of all paths, and the totals of the conversions by currency.
+    """The touches of all paths, as added up counts, and the totals of the conversions with a touch by currency."""
 
-    A touch's row, in the path's order, has `path_row`, `currency`, `channel`, `next` (the channel after it, NULL for
-    the last), and the path's `conversions` and `amount_micros`.
-    """
-
-    rows: pl.DataFrame
+    counts: pl.DataFrame
     totals: dict[str, _Total]
+
+    def of(self, kind: str, one: str, other: str) -> pl.DataFrame:
+        """Give the counts of a kind, with the two columns that their names have."""
+        begin = f"{_MARK}{kind}{_MARK}"
+        named = pl.col("path").str.strip_prefix(begin).str.split_exact(_MARK, 1).struct
+        return self.counts.filter(pl.col("path").str.starts_with(begin)).with_columns(
+            named.field("field_0").alias(one), named.field("field_1").alias(other)
+        )
 
 
 #: Currency, channel, credit in units of `_ONE`, amount.
@@ -113,43 +187,16 @@ def _table(rows: Sequence[_Row]) -> pl.DataFrame:
     )
 
 
-def _touches(path_counts: pl.DataFrame) -> _Touches:
-    paths = path_counts.filter(pl.col("path") != "", pl.col("conversions") > 0)
-    rows = (
-        paths.lazy()
-        .with_row_index("path_row")
-        .with_columns(pl.col("path").str.split(PATH_SEPARATOR).alias("channel"))
-        .select("path_row", "currency", "channel", "conversions", "amount_micros")
-        .explode("channel")
-        .with_columns(pl.col("channel").cast(pl.Categorical))
-        .with_columns(
-            pl.when(pl.col("path_row") == pl.col("path_row").shift(-1))
-            .then(pl.col("channel").shift(-1))
-            .alias("next")
-        )
-        .collect()
-    )
-    return _Touches(rows, _totals(paths))
-
-
-def _totals(paths: pl.DataFrame) -> dict[str, _Total]:
-    """Sum conversions and amounts by currency, failed paths aside."""
-    sums = (
-        paths.filter(pl.col("currency").is_not_null(), pl.col("conversions") > 0)
-        .group_by("currency")
-        .agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
-    )
-    return {currency: _Total(conversions, amount) for currency, conversions, amount in sums.iter_rows()}
+def _totals(counts: pl.DataFrame, path: str) -> dict[str, _Total]:
+    """Give conversions and amounts by currency, failed paths aside."""
+    converted = counts.filter(pl.col("currency").is_not_null(), pl.col("path") == path)
+    totals = converted.select("currency", "conversions", "amount_micros")
+    return {currency: _Total(conversions, amount) for currency, conversions, amount in totals.iter_rows()}
 
 
 def _markov(touches: _Touches) -> list[_Credited]:
     """Share conversions and amounts in proportion to what removing each channel would lose."""
-    steps = (
-        touches.rows.lazy()
-        .group_by("currency", pl.col("channel").cast(pl.String), pl.col("next").cast(pl.String))
-        .agg(pl.col("conversions").sum())
-        .collect()
-    )
+    steps = touches.of("step", "channel", "next")
     failed = steps.filter(pl.col("currency").is_null())
     credited: list[_Credited] = []
     for currency, total in touches.totals.items():
@@ -183,7 +230,7 @@ def _removal_effects(converted: pl.DataFrame, failed: pl.DataFrame) -> dict[str,
     for steps, ends in ((converted, to_conversion), (failed, None)):
         for channel, following, count in steps.select("channel", "next", "conversions").iter_rows():
             matrix[place[channel], place[channel]] += count
-            if following is not None:
+            if following:
                 matrix[place[channel], place[following]] -= count
             elif ends is not None:
                 ends[place[channel]] += count
@@ -229,22 +276,16 @@ def _rounded_shares(ratios: dict[str, tuple[int, int]]) -> dict[str, int]:
 
 def _shapley(touches: _Touches) -> list[_Credited]:
     """Share each conversion and its amount equally over the distinct channels of its path."""
-    sums = (
-        touches.rows.lazy()
-        .filter(pl.col("currency").is_not_null())
-        .unique(["path_row", "channel"])
-        .with_columns(pl.len().over("path_row").alias("channels"))
-        .group_by("currency", pl.col("channel").cast(pl.String), "channels")
-        .agg(pl.col("conversions").sum(), pl.col("amount_micros").sum())
-        .sort("currency", "channel")
-        .collect()
-    )
+    sums = touches.of("share", "channels", "channel").sort("currency", "channel")
     credited: list[_Credited] = []
     for currency in touches.totals:
         counts: dict[str, Fraction] = {}
         amounts: dict[str, Fraction] = {}
-        of_currency = sums.filter(pl.col("currency") == currency).drop("currency")
-        for channel, channels, conversions, amount in of_currency.iter_rows():
+        of_currency = sums.filter(pl.col("currency") == currency)
+        for channel, size, conversions, amount in of_currency.select(
+            "channel", "channels", "conversions", "amount_micros"
+        ).iter_rows():
+            channels = int(size)
             counts[channel] = counts.get(channel, Fraction()) + Fraction(conversions * _ONE, channels)
             amounts[channel] = amounts.get(channel, Fraction()) + Fraction(amount, channels)
         credited += [

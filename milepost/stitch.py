@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from milepost import attributes
-from milepost.attribution import NO_PATHS, count_paths, credit_conversions, find_paths
+from milepost.attribution import count_paths, credit_conversions, find_paths
 from milepost.conversions import Booked, book, grows
 from milepost.erasure import erase, judge_again, retract, withdrawn
 from milepost.facts import stand
@@ -19,7 +19,7 @@ from milepost.identity import Identity, find_shared, link_rows, resolve
 from milepost.links import Identifiers, code_identifiers, find_links, named_identifiers, usable_identifiers
 from milepost.money import money, summarise_money
 from milepost.opportunities import opportunities
-from milepost.path_models import channel_credits
+from milepost.path_models import PATH_COUNTS, channel_credits
 from milepost.rules import PATH_MODELS, Rules
 from milepost.spend import share_spend, spend_table
 from milepost.stages import as_touches, fold, fold_columns, stage_entries, status
@@ -61,7 +61,7 @@ class Customers:
 class Folded:
     """The tables that need nothing beyond the subjects at hand, and what the tables across subjects need.
 
-    `path_counts` is as `count_paths` gives it; `timeline` and `conversions` are in fold order.
+    `path_counts` is as `milepost.path_models.PATH_COUNTS` says; `timeline` and `conversions` are in fold order.
     """
 
     tables: Tables
@@ -202,7 +202,11 @@ def fold_subjects(evidence: Evidence, customers: Customers, vocabulary: Vocabula
     }
     # Only the models over all paths need the counts; a change of the models rebuilds.
     counted = set(PATH_MODELS) & set(rules.models)
-    counts = count_paths(booked.timeline, booked.conversions, paths, words) if counted else NO_PATHS
+    counts = (
+        count_paths(booked.timeline, booked.conversions, paths, words)
+        if counted
+        else pl.DataFrame(schema=PATH_COUNTS)
+    )
     return Folded(tables, booked.timeline, booked.conversions, counts)
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import polars as pl
 import pytest
 
-from milepost.path_models import NO_TOUCH, PATH_SEPARATOR, channel_credits
+from milepost.path_models import NO_TOUCH, PATH_SEPARATOR, add_up, channel_credits
 from milepost.rules import Rules
 from schemas.tables import load_tables
 from tests.reference.path_models import removal_effects
@@ -155,3 +155,29 @@ def test_a_credit_beyond_the_column_is_no_silent_error() -> None:
     paths = pl.DataFrame([("EUR", "a", 10**30, 1)], schema={**SCHEMA, "conversions": pl.Int128}, orient="row")
     with pytest.raises(OverflowError, match="channel_credits"):
         channel_credits(paths, Rules())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_counts_that_are_added_up_say_the_same_as_the_paths(seed: int) -> None:
+    chance = random.Random(seed)
+    paths = [
+        (
+            currency,
+            PATH_SEPARATOR.join(chance.choices("abcd", k=chance.randrange(5))),
+            1 + chance.randrange(3),
+            7,
+        )
+        for currency in chance.choices(["EUR", "USD", None], k=30)
+    ]
+    paths = [path for path in paths if path[0] is not None or path[1]]
+    everything = pl.DataFrame(paths, schema=SCHEMA, orient="row")
+    gone = everything.sample(10, seed=seed)
+    left = everything.join(gone, on=list(SCHEMA), how="anti", nulls_equal=True)
+    less = everything.join(gone, on=list(SCHEMA), how="semi", nulls_equal=True).with_columns(
+        -pl.col("conversions"), -pl.col("amount_micros")
+    )
+    remaining = add_up(pl.concat([add_up(everything), less]))
+    assert remaining.equals(add_up(left))
+    assert add_up(remaining).equals(remaining)
+    for counts in (everything, left):
+        assert channel_credits(add_up(counts), Rules()).equals(channel_credits(counts, Rules()))
