@@ -188,7 +188,9 @@ class KafkaBroker:
             check=False,
         )
         if done.returncode:
-            said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+            # Without the places in Kafka's code.
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("\t")]
+            said = "\n".join(lines[-5:])
             raise PartError(
                 f"Kafka: {self.folder} can't be formatted; is there room, and may this user write there?\n{said}"
             )

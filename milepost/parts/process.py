@@ -132,26 +132,26 @@ def _spawn(name: str, command: list[str], environment: Mapping[str, str], log_fi
     with suppress(FileNotFoundError):
         if log_file.stat().st_size > LARGEST_LOG:
             log_file.replace(log_file.with_name(f"{log_file.name}.1"))
-    into_log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
-        return os.posix_spawnp(
-            command[0],
-            command,
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.fspath(log_file), into_log, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-            # Python ignores these, and a shell may ignore SIGINT for what it runs in the background.
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
-        )
+        descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            started = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+            )
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise PartError(
             f"{name}: {command[0]} can't be started: {error.strerror}; is it installed, and {log_file} writable?"
         ) from error
+    # It is not ours to wait for: it outlives us.
+    started.returncode = 0
+    return started.pid
 
 
 def _start_mark(pid: int) -> str | None:
