@@ -68,10 +68,11 @@ def _assert_all_written(folder: Path) -> None:
 
 
 def _worker(cluster: FlinkCluster) -> int:
-    pool = cluster.worker_pool.pid
-    children = Path(f"/proc/{pool}/task/{pool}/children").read_text(encoding="ascii").split()
+    # Each thread of the pool has children of its own.
+    threads = Path(f"/proc/{cluster.worker_pool.pid}/task").glob("*/children")
+    children = [pid for thread in threads for pid in thread.read_text(encoding="ascii").split()]
     living = [int(pid) for pid in children if b"SdkHarness" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return living[-1]
+    return max(living)
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
