@@ -47,7 +47,8 @@ def refused_answer(refusal: Refused | Overloaded) -> Response:
     if isinstance(refusal, Overloaded):
         headers["retry-after"] = str(refusal.retry_after)
     elif refusal.status == 401:
-        headers["www-authenticate"] = 'Basic realm="write key"'
+        # Not "Basic": a shop's visitors would be asked for a password.
+        headers["www-authenticate"] = 'WriteKey realm="collector"'
     elif refusal.status in {408, 413}:
         # The rest of the body may still come; it is not waited for.
         headers["connection"] = "close"

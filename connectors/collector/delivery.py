@@ -132,6 +132,10 @@ class _Lane:
                 _logger.info("%s: records stay in the spool: %s", self._source, error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _RETRY_SECONDS[1])
+            except Exception:
+                # What waits must go on, whatever this was.
+                _logger.exception("%s: a fault while the spool was emptied", self._source)
+                await asyncio.sleep(_RETRY_SECONDS[1])
 
     async def _drain_all(self) -> None:
         while True:

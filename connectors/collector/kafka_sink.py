@@ -14,7 +14,6 @@ from contextlib import suppress
 
 from connectors.collector.records import RawRecord, SinkUnavailableError
 from connectors.collector.settings import MIB
-from connectors.errors import ConnectorError
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import raw_topic
@@ -60,7 +59,7 @@ class KafkaSink:
         """Send what is under way, and disconnect."""
         tasks = [groups.task for groups in self._lanes.values() if groups.task is not None]
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=self._seconds)
         if self._producer is not None:
             await self._discard(self._producer)
 
@@ -69,7 +68,8 @@ class KafkaSink:
         while (group := groups.next()) is not None:
             try:
                 await self._send(source, group.records)
-            except ConnectorError as error:
+            except Exception as error:
+                # Also one that nobody thought of must reach those who wait.
                 groups.fail(group, error)
             else:
                 group.end(None)
@@ -79,7 +79,7 @@ class KafkaSink:
         producer = self._producer or await self._connected()
         try:
             await asyncio.to_thread(self._send_and_wait, producer, source, records)
-        except ConnectorError:
+        except Exception:
             # What it holds must not overtake what the next one sends.
             await self._discard(producer)
             raise
@@ -95,16 +95,36 @@ class KafkaSink:
     async def _connected(self) -> Producer:
         async with self._connecting:
             if self._producer is None:
+                await self._knock()
                 self._producer = await asyncio.to_thread(
                     Producer, self._settings, compression="lz4", delivery_timeout=self._seconds
                 )
             return self._producer
 
+    async def _knock(self) -> None:
+        """See whether any broker listens: a producer would try for half a minute, and can't be stopped meanwhile.
+
+        Raises:
+            SinkUnavailableError: none does.
+        """
+        for server in self._settings.bootstrap_servers:
+            host, _, port = server.rpartition(":")
+            try:
+                async with asyncio.timeout(self._seconds):
+                    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            except (OSError, TimeoutError):
+                continue
+            writer.close()
+            return
+        raise SinkUnavailableError(
+            f"nothing listens at {', '.join(self._settings.bootstrap_servers)}; is Kafka running there?"
+        )
+
     async def _discard(self, producer: Producer) -> None:
         """Let a producer go; the next record makes a new one."""
         if self._producer is producer:
             self._producer = None
-        with suppress(ConnectorError):
+        with suppress(Exception):
             await asyncio.to_thread(producer.close, 0)
 
 
@@ -157,8 +177,8 @@ class _Groups:
                 return group
         return None
 
-    def fail(self, group: _Group, error: ConnectorError) -> None:
+    def fail(self, group: _Group, error: Exception) -> None:
         """Tell of a failure, also those whose records would only run into the same one."""
         for failed in (group, *self._waiting):
-            failed.end(SinkUnavailableError(str(error)))
+            failed.end(SinkUnavailableError(str(error) or type(error).__name__))
         self._waiting.clear()

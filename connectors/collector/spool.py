@@ -152,9 +152,9 @@ class Spool:
             data = b"".join(part for part, _ in batch)
             try:
                 await self._write(data)
-            except OSError as error:
+            except Exception as error:
                 self._room.give_back(len(data))
-                _logger.error("the spool can't be written: %s", error)
+                _logger.error("%s: the spool can't be written: %s", self._folder, error)
                 refusal = Overloaded("spool_failed", "nothing can be kept now; come again later", 503, 30)
                 for _, done in batch:
                     if not done.done():
