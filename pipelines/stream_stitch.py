@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from connectors.kafka.registry import SchemaRegistry
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic
 from connectors.kafka.wire import decode_messages
+from connectors.registry import REGISTRY_FILE
 from milepost import metrics
 from milepost.clock import now
 from milepost.rules import Rules
@@ -29,6 +30,7 @@ from pipelines.staging import Staging
 from pipelines.stitch import FactFile, facts_on, publish_increment
 from pipelines.stitch_publish import AuditWithheldError, Change, StitchReport
 from pipelines.stitch_rebuild import StitchSettings, staged_schema
+from pipelines.unit_cache import with_cache
 from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.vocabulary import Vocabulary
 from warehouse.places import Places, Warehouse, open_places
@@ -81,7 +83,8 @@ _STITCHERS: dict[Path, Stitcher] = {}
 def stitcher_of(settings: StitchStreamSettings) -> Stitcher:
     """Give the stitcher of a home, opened at the first call."""
     if settings.home not in _STITCHERS:
-        _STITCHERS[settings.home] = Stitcher(settings, open_places(settings.home, settings.store_url))
+        places = open_places(settings.home, settings.store_url, purpose="stream stitch")
+        _STITCHERS[settings.home] = Stitcher(settings, places)
     return _STITCHERS[settings.home]
 
 
@@ -92,16 +95,69 @@ def close_stitchers() -> None:
         stitcher.close()
 
 
+class CachedPlaces:
+    """Places with a cache in front of the store, for a process that keeps them."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.store = with_cache(places.store)
+        self.warehouse = places.warehouse
+
+    def close(self) -> None:
+        """Let go of both."""
+        self._places.close()
+
+    def checkpoint(self) -> None:
+        """Bring the warehouse's file up to date."""
+        self._places.checkpoint()
+
+    def lent(self) -> AbstractContextManager[None]:
+        """Lend nothing: the cache's store stays open."""
+        return nullcontext()
+
+
+class _WarmError(Exception):
+    """Ends the warming up before anything is published."""
+
+
 class Stitcher:
     """Holds store and warehouse open, and publishes batch by batch."""
 
     def __init__(self, settings: StitchStreamSettings, places: Places) -> None:
-        self.settings, self.places = settings, places
+        self.settings, self.places = settings, CachedPlaces(places)
         self.bus = Bus(settings.home)
         registry = settings.kafka.schema_registry
         self.registry = None if registry is None else SchemaRegistry(registry)
         self._snapshot_due = False
         self._next_snapshot = 0.0
+        self._known_registry: tuple[int, int] | None = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Do what the first batch would wait for: imports, compiled code, the cache. Nothing is published."""
+
+        def stop(step: str) -> None:
+            if step == "store":
+                raise _WarmError
+
+        empty = self._staged({})
+        with suppress(_WarmError):
+            publish_increment(
+                self.places,
+                self._stitching(),
+                empty,
+                [find_nodes(frame, name, self.settings.vocabulary) for name, frame in empty.items()],
+                Change(now(), self.settings.rules_hash),
+                step=stop,
+            )
+
+    def _stitching(self) -> StitchSettings:
+        """Give the settings of a batch, with a staging folder of its own."""
+        settings = self.settings
+        run = f"batch-{uuid.uuid4().hex}"
+        return StitchSettings(
+            Staging(str(settings.home / "staging" / run)), settings.vocabulary, settings.rules, run
+        )
 
     def close(self) -> None:
         """Make a last snapshot where one is due, and let go."""
@@ -175,6 +231,11 @@ class Stitcher:
         return staged
 
     def _new_files(self) -> list[FactFile]:
+        """List the files of the bus that are not stitched yet; nothing is read where the bus has not changed."""
+        registry = _stamp(self.bus.folder / REGISTRY_FILE)
+        if registry == self._known_registry:
+            return []
+        self._known_registry = registry
         known = self.places.store.stitched_files()
         return [file for file in facts_on(self.bus) if file.name not in known]
 
@@ -205,17 +266,15 @@ class Stitcher:
 
     def _publish_whole(self, facts: dict[str, pl.DataFrame], change: Change) -> None:
         settings = self.settings
-        run = f"batch-{uuid.uuid4().hex}"
-        stitching = StitchSettings(
-            Staging(str(settings.home / "staging" / run)), settings.vocabulary, settings.rules, run
-        )
         nodes = []
         for name, frame in facts.items():
             found = find_nodes(frame, name, settings.vocabulary)
             facts[name] = frame.with_columns(pl.Series("key", found.keys))
             nodes.append(found)
         with _measured("publish"):
-            report = publish_increment(self.places, stitching, facts, nodes, change, record=self._record)
+            report = publish_increment(
+                self.places, self._stitching(), facts, nodes, change, record=self._record
+            )
         self._tell(report, facts, live=bool(change.offsets))
 
     def _record(self, warehouse: Warehouse, report: StitchReport) -> None:
@@ -266,6 +325,14 @@ class Stitcher:
         self._next_snapshot = time.monotonic() + min(
             took / SNAPSHOT_SHARE, max(self.settings.stream.snapshot_seconds, took)
         )
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _halves(facts: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, pl.DataFrame]]:

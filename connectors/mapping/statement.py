@@ -95,7 +95,7 @@ def keys_named_again(statement: Statement) -> list[str]:
                 else:
                     raise MappingError(
                         f"{statement.file}: {column.name} is a name that the SELECT has given to something before: "
-                        f"write raw.{column.name} for the record's key, or take what it stands for from a subquery"
+                        f"write raw.{column.name} for the record's key, or name it otherwise where the SELECT gives it"
                     )
             if isinstance(expression, exp.Alias):
                 given.add(expression.alias.lower())

@@ -31,7 +31,10 @@ def read_live(home: Path) -> dict[str, Any] | None:
     states = list(machine.states())
     if all(state.pid is None for state in states):
         return None
-    metrics = {name: _metrics(machine, name) for name in ("ingest", "stitch") if name in machine.wanted}
+    metrics: dict[str, list[Any]] = {}
+    for name in ("ingest", "stitch"):
+        if name in machine.wanted:
+            metrics[name] = _metrics(machine, name)
     return {
         "parts": [
             {
@@ -137,5 +140,6 @@ def print_live(live: dict[str, Any]) -> None:
     ago, fresh = live["published_seconds_ago"], live["freshness_seconds"]
     said = "nothing published since the start" if ago is None else f"published {ago:,.1f} s ago"
     if fresh is not None:
-        said += f"; half of the facts within {fresh['half_within']:g} s, 99 of 100 within {fresh['99_of_100_within']:g} s"
+        half, most = fresh["half_within"], fresh["99_of_100_within"]
+        said += f"; half of the facts within {half:g} s, 99 of 100 within {most:g} s"
     out.print(f"Freshness: {said}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import random
 import shutil
@@ -64,8 +65,8 @@ def market_messages(market: Path, repeat: float, seed: int) -> list[Message]:
 
 def _records(path: Path) -> Iterator[dict[str, object]]:
     plain = path.with_suffix("") if path.suffix == ".gz" else path
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as stream:
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    with io.StringIO(content.decode(), newline="") as stream:
         if plain.suffix == ".jsonl":
             yield from (json.loads(line) for line in stream if line.strip())
         else:
