@@ -196,6 +196,7 @@ class Producer:
                 delivery_timeout_ms=milliseconds,
                 request_timeout_ms=min(30_000, milliseconds),
                 max_block_ms=milliseconds,
+                bootstrap_timeout_ms=min(30_000, milliseconds),
                 metrics_enabled=False,
             )
 

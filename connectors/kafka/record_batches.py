@@ -109,7 +109,7 @@ def _parse(data, places):  # type: ignore[no-untyped-def]  # noqa: PLR0911 - a c
         places[6, record] = at
         places[7, record] = end
         headers, at, state = read_varint(data, at, end)
-        if state > LONGER or headers < 0:
+        if state > LONGER or headers < 0 or headers > end - at:
             return False
         for half in range(2 * headers):
             size, at, state = read_varint(data, at, end)
