@@ -64,7 +64,7 @@ def _columns(batch: Any, data: Any, partition: Partition) -> Records:
     if count < 0 or count > data.size:
         raise CorruptRecordError(f"{partition}: batch at offset {batch.base_offset} claims {count} records")
     places = np.empty((8, count), np.int64)
-    if not _parse(data, places):
+    if not _parse(data, places, batch.last_offset_delta):
         raise CorruptRecordError(f"{partition}: batch at offset {batch.base_offset} holds no whole records")
     stamps = (
         np.full(count, batch.max_timestamp, np.int64)
@@ -82,12 +82,12 @@ def _columns(batch: Any, data: Any, partition: Partition) -> Records:
 
 
 @compiled
-def _parse(data, places):  # type: ignore[no-untyped-def]  # noqa: PLR0911 - a compiled kernel
+def _parse(data, places, last_offset):  # type: ignore[no-untyped-def]  # noqa: PLR0911 - a compiled kernel
     """Find the parts of records; false where they are not whole.
 
     Rows of `places`: difference of timestamps, difference of offsets, and start and end of key, value, headers.
     """
-    at = 0
+    at, offset = 0, -1
     for record in range(places.shape[1]):
         length, at, state = read_varint(data, at, data.size)
         end = at + length
@@ -99,6 +99,9 @@ def _parse(data, places):  # type: ignore[no-untyped-def]  # noqa: PLR0911 - a c
             places[column, record], at, state = read_varint(data, at, end)
             if state > LONGER:
                 return False
+        if not offset < places[1, record] <= last_offset:
+            return False
+        offset = places[1, record]
         for column in range(2, 6, 2):
             size, at, state = read_varint(data, at, end)
             if state > LONGER or size > end - at:
