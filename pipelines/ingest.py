@@ -10,7 +10,6 @@ from pathlib import Path
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from connectors.bus import DEAD_LETTERS
 from connectors.check import check_facts
@@ -39,6 +38,7 @@ from pipelines.ingest_steps import (
     digests_of,
     fault_rejects,
 )
+from pipelines.runner import pipeline_options
 from schemas.vocabulary import load_vocabulary
 
 
@@ -66,7 +66,7 @@ def ingest(pipeline: beam.Pipeline, files: Sequence[SourceFile], plan: Plan) -> 
 
 def run_ingest(
     project: Project,
-    pipeline_options: Sequence[str] = (),
+    options: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
     *,
     sources: Sequence[str] = (),
@@ -76,7 +76,7 @@ def run_ingest(
 
     Args:
         project: the project.
-        pipeline_options: Beam's options; the in-process runner unless one names another.
+        options: Beam's; the in-process runner unless one names another.
         progress: called with the number of records of each batch that was read (in-process runner only).
         sources: names of the sources to ingest; all of them unless given.
         received_at: the time of arrival of contents that are new; the present unless given.
@@ -98,7 +98,7 @@ def run_ingest(
         if progress is not None:
             PROGRESS[run] = progress
         try:
-            _run(found.new, plan, pipeline_options)
+            _run(found.new, plan, options)
         finally:
             PROGRESS.pop(run, None)
     for entry in plan.bus.registry().entries:
@@ -109,12 +109,8 @@ def run_ingest(
     return report
 
 
-def _run(files: Sequence[SourceFile], plan: Plan, pipeline_options: Sequence[str]) -> None:
-    flags = list(pipeline_options)
-    if not any(flag.startswith("--runner") for flag in flags):
-        flags.append("--runner=FnApiRunner")
-    options = PipelineOptions(flags, save_main_session=False)
-    with beam.Pipeline(options=options) as pipeline:
+def _run(files: Sequence[SourceFile], plan: Plan, options: Sequence[str]) -> None:
+    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
         ingest(pipeline, files, plan)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
 #: In this process; Beam's `DirectRunner` would try to download another one.
 DEFAULT_RUNNER = "--runner=FnApiRunner"
@@ -16,6 +16,8 @@ _ON_FLINK = (
     "--max_bundle_time_mills=200",
 )
 _PORTABLE = ("portablerunner", "flinkrunner")
+#: How finely Flink can ever spread a continuous job: each part costs memory for every remainder that a source leaves.
+_MOST_PARALLEL = 8
 
 
 def pipeline_options(options: Sequence[str] = (), *, streaming: bool = False) -> PipelineOptions:
@@ -35,7 +37,11 @@ def pipeline_options(options: Sequence[str] = (), *, streaming: bool = False) ->
         added = ("--streaming", *(_ON_FLINK if runs_elsewhere(options) else ()))
         flags += [flag for flag in added if flag.partition("=")[0] not in given]
     # Steps are classes of modules, which workers import; nothing of this process is sent along.
-    return PipelineOptions(flags, save_main_session=False)
+    made = PipelineOptions(flags, save_main_session=False)
+    if streaming and runs_elsewhere(options) and "--max_parallelism" not in given:
+        flink = made.view_as(FlinkRunnerOptions)
+        flink.max_parallelism = max(_MOST_PARALLEL, flink.parallelism or 1)
+    return made
 
 
 def runs_elsewhere(options: Sequence[str]) -> bool:

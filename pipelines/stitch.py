@@ -10,12 +10,12 @@ from pathlib import Path
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from connectors.bus import Bus
 from milepost.rules import Rules
 from milepost.units import Nodes
 from pipelines.progress import Progress, listening
+from pipelines.runner import pipeline_options
 from pipelines.staging import Staging
 from pipelines.stitch_increment import StitchIncrement, stitch_increment
 from pipelines.stitch_publish import (
@@ -153,8 +153,10 @@ def publish_increment(
         AuditWithheldError: a critical expectation failed; nothing was published.
     """
     try:
-        stitch_increment(settings, places, facts, nodes)
-        return publish_staged(places, settings, change, step=step, record=record)
+        # One transaction for all that is read: a database pays for each.
+        with places.warehouse.transaction():
+            stitch_increment(settings, places, facts, nodes)
+        return publish_staged(places, settings, change, whole=False, step=step, record=record)
     finally:
         settings.staging.clear()
 
@@ -181,18 +183,13 @@ def _plan(places: Places, request: StitchRequest, *, rebuild: bool) -> tuple[lis
     return (list(request.files) if reasons else new), tuple(reasons)
 
 
-def _pipeline(options: Sequence[str]) -> beam.Pipeline:
-    defaults = [] if any(option.startswith("--runner") for option in options) else ["--runner=FnApiRunner"]
-    return beam.Pipeline(options=PipelineOptions([*defaults, *options], save_main_session=False))
-
-
 def _elements(files: Sequence[FactFile]) -> list[Element]:
     return [(file.fact_type, file.name, file.path) for file in files]
 
 
 def _rebuild(settings: StitchSettings, files: Sequence[Element], options: Sequence[str]) -> None:
     """Fold everything: the tables are staged."""
-    with _pipeline(options) as pipeline:
+    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
         (
             pipeline
             | "Files" >> beam.Create(files, reshuffle=False)
@@ -212,7 +209,7 @@ def _increment(
     settings: StitchSettings, request: StitchRequest, files: Sequence[Element], options: Sequence[str]
 ) -> None:
     """Fold the units that new facts touch: what changes is staged."""
-    with _pipeline(options) as pipeline:
+    with beam.Pipeline(options=pipeline_options(options)) as pipeline:
         (
             pipeline
             | "Files" >> beam.Create(files, reshuffle=False)
