@@ -23,7 +23,7 @@ def test_without_a_runner_it_is_this_process() -> None:
 
 def test_a_continuous_job_on_flink_keeps_checkpoints() -> None:
     given = _given(FLINK, streaming=True)
-    assert given["checkpointing_interval"] == 2000
+    assert given["checkpointing_interval"] == "2000"
     assert given["finish_bundle_before_checkpointing"] is True
     assert given["streaming"] is True
     assert "checkpointing_interval" not in _given(FLINK)
@@ -32,7 +32,7 @@ def test_a_continuous_job_on_flink_keeps_checkpoints() -> None:
 
 def test_what_is_given_wins() -> None:
     given = _given([*FLINK, "--checkpointing_interval=500", "--max_parallelism=32"], streaming=True)
-    assert given["checkpointing_interval"] == 500
+    assert given["checkpointing_interval"] == "500"
     assert given["max_parallelism"] == 32
 
 
