@@ -38,6 +38,10 @@ EXPECTED: dict[str, ExitCode] = {
     "warehouse.definitions.WarehouseVersionError": ExitCode.FAILED,
     "warehouse.snapshot.SnapshotError": ExitCode.FAILED,
     "warehouse.store.StoreVersionError": ExitCode.FAILED,
+    "warehouse.postgres.url.StoreUrlError": ExitCode.USAGE,
+    "warehouse.postgres.session.DatabaseError": ExitCode.FAILED,
+    "milepost.parts.errors.PartError": ExitCode.FAILED,
+    "connectors.kafka.errors.KafkaSettingsError": ExitCode.USAGE,
 }
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from milepost.cli.console import err, out, plain_table, print_json
 from milepost.cli.errors import CommandError
-from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, home_folder, store_url
 from milepost.cli.warehouse import Row, Warehouse, open_warehouse
 
 _CUSTOMER_ID = re.compile(r"[0-9a-f]{32}")
@@ -50,6 +50,7 @@ def journey(
     as_json: JsonOption = False,
     home: HomeOption = None,
     project: ProjectOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Show one customer's journey, and why these identifiers are one customer.
 
@@ -59,7 +60,7 @@ def journey(
 
     folder = home_folder(home)
     here = project_here(project)
-    with open_warehouse(folder) as warehouse:
+    with open_warehouse(folder, store_url(store)) as warehouse:
         customer_id = find_customer(warehouse, identifier, folder, here.phone_region if here else None)
         found = read_journey(warehouse, customer_id)
     if as_json:
@@ -116,10 +117,13 @@ def read_journey(warehouse: Warehouse, customer_id: str) -> Journey:
     touches = warehouse.rows(
         "SELECT t.*, e.stage AS entered_stage FROM journey.touchpoints AS t "
         "LEFT JOIN journey.stage_entries AS e ON e.customer_id = t.customer_id AND e.event_id = t.event_id "
-        "LEFT JOIN shared.stages AS s ON s.stage = t.stage "
-        "WHERE t.customer_id = ? ORDER BY t.occurred_at, s.position NULLS LAST, t.event_id",
+        "WHERE t.customer_id = ?",
         customer_id,
     )
+    from schemas.vocabulary import load_vocabulary
+
+    position = {stage: place for place, stage in enumerate(load_vocabulary().stages)}
+    touches.sort(key=lambda t: (t["occurred_at"], position.get(t["stage"], len(position)), t["event_id"]))
     return Journey(customer_id, journeys[0] if journeys else None, identities, links, touches)
 
 

@@ -35,6 +35,13 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+def store_url(store: str | None) -> str | None:
+    """Give the URL of the store that an option, the environment or a file of the environment names; None for files."""
+    from warehouse.postgres.url import find_store_url
+
+    return find_store_url(store)
+
+
 def home_folder(home: Path | None) -> Path:
     """Give the home that an option names, else the default one."""
     from milepost.project import default_home

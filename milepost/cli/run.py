@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from milepost.cli.console import err, out, print_json
 from milepost.cli.demo import demo_home, prepare_demo
 from milepost.cli.exit_codes import ExitCode
-from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, home_folder, store_url
 
 if TYPE_CHECKING:
     from milepost.cli.job import Job, Outcome
@@ -32,6 +32,7 @@ def run(
     ] = False,
     project: ProjectOption = None,
     home: HomeOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ingest what is new, stitch it into journeys, audit and publish them.
@@ -39,7 +40,14 @@ def run(
     Files that are known by their content are not read again. Options that are not listed here, such as
     --runner and its own, are passed on to Beam.
     """
-    run_project(project, home_folder(home), rebuild=rebuild, options=context.args, as_json=as_json)
+    run_project(
+        project,
+        home_folder(home),
+        rebuild=rebuild,
+        options=context.args,
+        as_json=as_json,
+        store=store_url(store),
+    )
 
 
 def demo(context: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -59,13 +67,14 @@ def run_project(
     rebuild: bool = False,
     options: Sequence[str] = (),
     as_json: bool = False,
+    store: str | None = None,
 ) -> None:
     """Do a whole run, print what came out, and exit with what it means."""
     from milepost.cli.job import open_job, records_of, stitch_and_publish
     from pipelines.ingest import run_ingest
 
     with ExitStack() as stack:
-        job = stack.enter_context(open_job(project, home, "run"))
+        job = stack.enter_context(open_job(project, home, "run", store))
         counted = stack.enter_context(_Counting())
         read = counted("reading", "records")
         ingested = run_ingest(job.project, options, read)
@@ -115,6 +124,14 @@ def _report(job: Job, ingested: IngestReport, outcome: Outcome, as_json: bool) -
             err.print(f"[yellow]{source.name}:[/yellow] {escape(warning)}", soft_wrap=True)
     if outcome.stitched.mode == "rebuild":
         err.print(f"Everything was folded: {'; '.join(outcome.stitched.reasons)}.", soft_wrap=True)
+    if job.store_url is not None:
+        # The views of both teams, which the summary reads, are DuckDB's for now.
+        if as_json:
+            print_json({"mode": outcome.stitched.mode, "fates": outcome.fates, "failures": ingested.failures})
+        else:
+            out.print(fates_table(outcome.fates))
+            out.print("The tables are in schema journey of the database.")
+        return
     if not (job.home / SNAPSHOT).exists():
         out.print(fates_table(outcome.fates))
         out.print("Nothing is published yet: there are no facts.")

@@ -9,28 +9,28 @@ from typing import Any
 from rich.markup import escape
 
 from milepost.cli.console import out, print_json
-from milepost.cli.options import HomeOption, JsonOption, home_folder
+from milepost.cli.options import HomeOption, JsonOption, StoreOption, home_folder, store_url
 
 
-def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def status(home: HomeOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Show what is in the home: publication, facts, dead letters, the bus, the raw zone and when it is cleared.
 
     While `milepost up` runs: its parts, the lag of each topic, how fresh the tables are, and fates since the start.
     """
     from milepost.cli.live import print_live, read_live
 
-    folder = home_folder(home)
+    folder, url = home_folder(home), store_url(store)
     live = read_live(folder)
     if as_json:
-        print_json({**read_status(folder), "live": live})
+        print_json({**read_status(folder, url), "live": live})
         return
     if live is not None:
         print_live(live)
-    for name, value in _lines(read_status(folder)):
+    for name, value in _lines(read_status(folder, url)):
         out.print(f"[b]{name:<18}[/b] {escape(value)}", soft_wrap=True)
 
 
-def read_status(home: Path) -> dict[str, Any]:
+def read_status(home: Path, store_url: str | None = None) -> dict[str, Any]:
     """Look at a home.
 
     Raises:
@@ -42,13 +42,13 @@ def read_status(home: Path) -> dict[str, Any]:
     from milepost.cli.warehouse import open_warehouse
 
     bus = Bus(home)
-    with open_warehouse(home) as warehouse:
+    with open_warehouse(home, store_url) as warehouse:
         publication = warehouse.rows(
             "SELECT publication_id, published_at, facts, audit_result, version FROM journey.publications "
             "ORDER BY published_at DESC LIMIT 1"
         )[0]
         counts = warehouse.rows(
-            "SELECT (SELECT count(*) FROM shared.counted_journeys) AS customers, "
+            "SELECT (SELECT count(*) FROM journey.journeys WHERE NOT shared AND touches > 0) AS customers, "
             "(SELECT count(*) FROM journey.accounts) AS accounts, "
             "(SELECT count(*) FROM journey.touchpoints) AS touchpoints, "
             "(SELECT count(*) FROM journey.conversions) AS conversions"

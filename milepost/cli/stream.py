@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.options import HomeOption, ProjectOption, StoreOption, home_folder
+from milepost.cli.options import HomeOption, ProjectOption, StoreOption, home_folder, store_url
 from milepost.cli.run import PASS_ON
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def stitch(
     from pipelines.stream_stitch import StitchStreamSettings
 
     _stop_on_signals()
-    with open_job(project, home_folder(home), "stream stitch", store) as job:
+    with open_job(project, home_folder(home), "stream stitch", store_url(store)) as job:
         machine = Machine(job.project)
         settings = StitchStreamSettings(
             home=job.home,

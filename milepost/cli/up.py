@@ -10,7 +10,7 @@ from rich.table import Table
 from milepost.cli.console import err, out
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
-from milepost.cli.options import HomeOption, ProjectOption, StoreOption
+from milepost.cli.options import HomeOption, ProjectOption, StoreOption, store_url
 from milepost.cli.stream import machine_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def up(project: ProjectOption = None, home: HomeOption = None, store: StoreOptio
         def fetched(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, visible=done < total)
 
-        machine.start(part_environment(store), lambda name: err.print(f"starting {name} …"), fetched)
+        machine.start(
+            part_environment(store_url(store)), lambda name: err.print(f"starting {name} …"), fetched
+        )
     out.print(parts_table(machine))
     _say_what_next(machine)
 

@@ -32,13 +32,30 @@ class Warehouse:
         return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
+class DatabaseWarehouse(Warehouse):
+    """What is published in a PostgreSQL database, read-only."""
+
+    def __init__(self, connection: Any) -> None:
+        self._database = connection
+
+    def rows(self, sql: str, *parameters: object) -> list[Row]:
+        """Give the rows of a query as dictionaries: column → value."""
+        cursor = self._database.execute(sql.replace("?", "%s"), parameters)
+        columns = [column.name for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
 @contextmanager
-def open_warehouse(home: Path) -> Iterator[Warehouse]:
-    """Open the published snapshot of a home.
+def open_warehouse(home: Path, store_url: str | None = None) -> Iterator[Warehouse]:
+    """Open what is published: the snapshot of a home, or the tables of a database.
 
     Raises:
-        CommandError: nothing has been published there, or the file cannot be opened.
+        CommandError: nothing has been published there, or it cannot be opened.
     """
+    if store_url is not None:
+        with _open_database(store_url) as database:
+            yield database
+        return
     with _open(home / SNAPSHOT, f"there is no published warehouse in {home}") as warehouse:
         yield warehouse
 
@@ -52,6 +69,28 @@ def open_working_copy(home: Path) -> Iterator[Warehouse]:
     """
     with _open(home / WORKING_COPY, f"there has been no run in {home}") as warehouse:
         yield warehouse
+
+
+@contextmanager
+def _open_database(store_url: str) -> Iterator[Warehouse]:
+    import psycopg
+
+    from warehouse.postgres.url import masked
+
+    options = "-c default_transaction_read_only=on -c timezone=UTC"
+    try:
+        with psycopg.connect(store_url, options=options, connect_timeout=10) as connection:
+            yield DatabaseWarehouse(connection)
+    except psycopg.errors.UndefinedTable as error:
+        raise CommandError(
+            f"there is no published warehouse in {masked(store_url)}",
+            remedy="`milepost run --store …` or `milepost up --store …` makes it",
+        ) from error
+    except psycopg.OperationalError as error:
+        raise CommandError(
+            f"{masked(store_url)} can't be read: {str(error).strip().splitlines()[0]}",
+            remedy="is the server up, and are host, port and user right?",
+        ) from error
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from connectors.kafka.columns import Headers
+from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import ensure_topics, raw_topic
 from milepost.project import Project, load_project
@@ -77,12 +79,12 @@ def _records(path: Path) -> Iterator[dict[str, object]]:
 
 def send(settings: KafkaSettings, messages: list[Message], received_at: int) -> None:
     """Put raw records on their topics, all acknowledged."""
-    from kafka import KafkaProducer
-
-    ensure_topics(settings, sorted({source for source, _ in messages}), raw_days=90)
-    producer = KafkaProducer(**settings.client_options(), acks="all", linger_ms=20)
-    headers = [(RECEIVED_AT, str(received_at).encode())]
+    by_source: dict[str, list[bytes]] = {}
     for source, record in messages:
-        producer.send(raw_topic(settings, source), record, headers=headers)
-    producer.flush()
-    producer.close()
+        by_source.setdefault(source, []).append(record)
+    ensure_topics(settings, sorted(by_source), raw_days=90)
+    headers: Headers = [(RECEIVED_AT, str(received_at).encode())]
+    with Producer(settings) as producer:
+        for source, records in by_source.items():
+            producer.send_many(raw_topic(settings, source), None, records, [headers] * len(records))
+        producer.flush()

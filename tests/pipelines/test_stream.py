@@ -1,0 +1,164 @@
+"""The stream gives the tables that files give: any order, repeats, several goes, DuckDB and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from connectors.kafka.producer import Producer
+from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import fact_topic
+from tests.brokers import running_broker, settings_for
+from tests.faults.runs import Place, digests, letters, milepost, run_whole, shared, start
+from tests.pipelines.streaming import market_messages, send, streamed_market
+from tests.postgresql import Cluster, needs_postgresql
+from warehouse.places import places_of
+
+#: When all records came in, in either way (microseconds): 2026-01-01.
+RECEIVED = 1_767_225_600_000_000
+
+
+@dataclass(frozen=True)
+class Market:
+    """A simulated market, and the tables that a run over its files gives."""
+
+    place: Place
+    tables: dict[str, str]
+
+    @property
+    def key(self) -> bytes:
+        """The key with which the run over files hashed."""
+        return (self.place.home / "hashing.key").read_bytes()
+
+
+def make_market(folder: Path) -> Market:
+    place = Place(folder / "project", folder / "home")
+    place.home.mkdir()
+    here = Place(folder, place.home)
+    made = milepost(here, "simulate", "--customers", "40", "--seed", "7", "--out", str(place.project))
+    assert made.returncode == 0, made.stderr
+    run_whole(place)
+    return Market(place, digests(place))
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    return shared(tmp_path_factory, "streamed-market", make_market)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[KafkaSettings]:
+    with running_broker() as running:
+        yield settings_for(running)
+
+
+@pytest.fixture
+def kafka(broker: KafkaSettings, request: pytest.FixtureRequest) -> KafkaSettings:
+    """Topics of one test alone."""
+    return broker.model_copy(update={"topic_prefix": f"{broker.topic_prefix}.{abs(hash(request.node.name))}"})
+
+
+def stream_place(market: Market, folder: Path, kafka: KafkaSettings) -> Place:
+    """Make the market's project with streams, and a home with the same key."""
+    place = Place(folder / "project", folder / "home")
+    place.project.mkdir()
+    place.home.mkdir(mode=0o700)
+    (place.home / "hashing.key").write_bytes(market.key)
+    (place.home / "hashing.key").chmod(0o600)
+    streamed_market(market.place.project, place.project, place.home, kafka)
+    return place
+
+
+def work_off(place: Place, *arguments: str) -> None:
+    """Map what is on the topics, and stitch it."""
+    for part in ("ingest", "stitch"):
+        done = milepost(place, "stream", part, "--once", *(arguments if part == "stitch" else ()))
+        assert done.returncode == 0, done.stderr
+
+
+def stream_all(market: Market, place: Place, kafka: KafkaSettings, *arguments: str) -> None:
+    """Send the market's records in random order with repeats, in two goes; what stays files is run in between."""
+    messages = market_messages(market.place.project, repeat=0.05, seed=3)
+    half = len(messages) // 2
+    send(kafka, messages[:half], RECEIVED)
+    work_off(place, *arguments)
+    done = milepost(place, "run", *arguments)
+    assert done.returncode == 0, done.stderr
+    send(kafka, messages[half:], RECEIVED)
+    work_off(place, *arguments)
+
+
+def test_a_stream_gives_the_tables_that_files_give(
+    market: Market, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    place = stream_place(market, tmp_path, kafka)
+    stream_all(market, place, kafka)
+    assert digests(place) == market.tables
+    assert letters(place) == []
+    done = milepost(place, "run", "--rebuild")
+    assert done.returncode == 0, done.stderr
+    assert digests(place) == market.tables
+
+
+@pytest.mark.parametrize("mode", [pytest.param("postgresql", marks=needs_postgresql)])
+def test_a_stream_into_postgresql_gives_them_too(
+    mode: str, market: Market, kafka: KafkaSettings, tmp_path: Path, postgresql: Cluster
+) -> None:
+    database = postgresql.create_database()
+    place = stream_place(market, tmp_path, kafka)
+    stream_all(market, place, kafka, "--store", database)
+    with places_of(place.home, database) as places:
+        assert places.warehouse.digests() == market.tables
+    done = milepost(place, "run", "--rebuild", "--store", database)
+    assert done.returncode == 0, done.stderr
+    with places_of(place.home, database) as places:
+        assert places.warehouse.digests() == market.tables
+
+
+def test_what_is_no_record_and_no_fact_becomes_a_dead_letter_and_harms_no_other(
+    market: Market, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    place = stream_place(market, tmp_path, kafka)
+    good = b'{"activity_id": "a1", "type": "Call", "activity_date": "2024-02-03 10:00:00", "contact_id": "c1"}'
+    poison = [
+        b"",
+        b"not JSON",
+        b"[1, 2]",
+        b'{"type": "\xff"}',
+        b'{"type": "a\x00b"}',
+        b"\x00" * 100,
+        b'{"type": "Call", "activity_date": "yesterday", "contact_id": "c2", "activity_id": "a2"}',
+        b'{"type": "Dance", "activity_date": "2024-02-03", "contact_id": "c3", "activity_id": "a3"}',
+        b'{"type": "Call", "activity_date": "2024-02-03", "activity_id": "a4"}',
+        b'{"' + b'":1,"'.join(b"k%d" % number for number in range(2_500)) + b'":1}',
+        b'{"type": "Call", "subject": "' + b"x" * 2_000_000 + b'"}',
+    ]
+    send(kafka, [("crm_activities", record) for record in [*poison, good]], RECEIVED)
+    bad_facts = [b"", b"\x00", b"no Avro at all", b"\x00\x00\x00\x00\x07 of an unknown schema"]
+    with Producer(kafka) as producer:
+        producer.send_many(fact_topic(kafka, "touchpoint"), None, bad_facts)
+        producer.flush()
+    work_off(place)
+    found = letters(place)
+    assert len(found) == len(poison) + len(bad_facts)
+    assert all(letter["reason"] for letter in found)
+    seen = milepost(place, "journey", "crm_contact:c1", "--json")
+    assert seen.returncode == 0, seen.stderr
+
+
+def test_a_second_stitch_is_refused(market: Market, kafka: KafkaSettings, tmp_path: Path) -> None:
+    place = stream_place(market, tmp_path, kafka)
+    send(kafka, [("crm_activities", b"{}")], RECEIVED)
+    first = start(place, "stream", "stitch")
+    try:
+        while not (place.home / "run" / "stitch.address").exists():
+            assert first.poll() is None
+        second = milepost(place, "stream", "stitch", "--once")
+        assert second.returncode == 4, second.stderr
+        assert "stream stitch" in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
