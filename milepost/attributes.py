@@ -39,12 +39,13 @@ def identities(
         .sort("code")
     )
     codes = seen.get_column("code")
-    parts = identifiers.names.gather(codes).str.split_exact(":", 1).struct
+    names = identifiers.names.gather(codes)
+    # The value may hold colons itself: it is what follows the first one.
+    parts = names.str.splitn(":", 2).struct
     return pl.DataFrame(
         [
             parts.field("field_0").alias("namespace"),
-            # The value may hold colons itself: it is what follows the first one.
-            identifiers.names.gather(codes).str.replace(r"^[^:]*:", "").alias("value"),
+            parts.field("field_1").zip_with(parts.field("field_1").is_not_null(), names).alias("value"),
             customer_id.gather(codes),
             seen.get_column("first_seen_at"),
             seen.get_column("last_seen_at"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numba
 import numpy as np
@@ -163,12 +164,15 @@ def _order_of_joining(
     return frame.sort("first_seen_at", "event_id", "a", "b").get_column("link").to_numpy()
 
 
+@lru_cache(maxsize=1 << 17)
+def _customer_id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
 def customer_ids(names: pl.Series) -> pl.Series:
     """Give the id that each identifier (`namespace:value`) would give: 32 hexadecimal digits of its SHA-256."""
-    sha256 = hashlib.sha256
-    return pl.Series(
-        "customer_id", [sha256(name.encode()).hexdigest()[:32] for name in names.to_list()], pl.String
-    )
+    # Batch after batch asks for many of the same ones.
+    return pl.Series("customer_id", list(map(_customer_id, names.to_list())), pl.String)
 
 
 def link_rows(

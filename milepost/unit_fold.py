@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from milepost.facts import canonical_json, stand
-from milepost.money import booked_money
+from milepost.facts import Standing, canonical_json, stand
 from milepost.rules import Rules
 from milepost.stitch import Evidence, Folded, Tables, fold_subjects, identify, weigh_evidence
 from schemas.contracts import FACT_TYPES
@@ -36,22 +35,44 @@ REJECTED = pl.Schema(
 
 
 @dataclass(frozen=True)
-class UnitFold:
+class UnitState:
+    """What the facts of whole units say.
+
+    `tables` lacks what depends on what touches had cost, `money` too. `spend` has the spend that counts.
+    """
+
+    tables: Tables
+    folded: Folded
+    spend: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class UnitFold(UnitState):
     """The fold of whole units.
 
     `standing` has the facts that stand, quarantined and erased ones too, with the marks of the input. `fates`
     (`source`, `fate`, `facts`) counts the new facts; `rejected` (see `REJECTED`) are the dead letters of this
-    step; `quarantined` is as `Quarantine` gives it. `tables` lacks what depends on what touches had cost: its
-    `money` has what was booked. `spend` has the spend that counts.
+    step; `quarantined` is as `Quarantine` gives it.
     """
 
     standing: dict[str, pl.DataFrame]
     fates: pl.DataFrame
     rejected: pl.DataFrame
     quarantined: pl.DataFrame
-    tables: Tables
-    folded: Folded
-    spend: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class UnitChange:
+    """What new facts change in whole units: `old` is what was known, `new` what is.
+
+    Both leave the units out in which no new fact stands: they are as they were. `changed` (UInt64) names the others;
+    `gone` has the event_ids of facts that stood and no longer do, by type.
+    """
+
+    old: UnitState
+    new: UnitFold
+    changed: pl.Series
+    gone: dict[str, pl.Series]
 
 
 def fold_units(
@@ -67,25 +88,81 @@ def fold_units(
         rules: the settings.
     """
     judged = {name: stand(facts[name]) for name in FACT_TYPES}
-    standing = {name: result.facts for name, result in judged.items()}
-    good, quarantined = quarantine(standing)
+    good, quarantined = quarantine({name: result.facts for name, result in judged.items()})
+    return _as_fold(judged, quarantined, *_fold(good, vocabulary, rules))
+
+
+def fold_change(
+    known: Mapping[str, pl.DataFrame],
+    added: Mapping[str, pl.DataFrame],
+    quarantine: Quarantine,
+    vocabulary: Vocabulary,
+    rules: Rules,
+) -> UnitChange:
+    """Fold the facts of whole units as they were and as new facts make them.
+
+    What is asked of each fact by itself is asked once for both.
+
+    Args:
+        known: the facts that stood, by type, every type there is, as `fold_units` takes them, with `unit` (UInt64).
+        added: the new ones, as `known`.
+        quarantine: sets facts aside that fail a row-level expectation.
+        vocabulary: the words.
+        rules: the settings.
+    """
+    judged = {
+        name: stand(pl.concat([known[name], added[name]]))
+        if added[name].height
+        else Standing(known[name], known[name].clear().with_columns(pl.lit(None, pl.String).alias("fate")))
+        for name in FACT_TYPES
+    }
+    gone = {name: result.others.filter(~pl.col("is_new")).drop("fate") for name, result in judged.items()}
+    good, quarantined = quarantine({name: result.facts for name, result in judged.items()})
+    good_before = {name: frame.filter(~pl.col("is_new")) for name, frame in good.items()}
+    if any(frame.height for frame in gone.values()):
+        good_gone, _ = quarantine(gone)
+        good_before = {name: pl.concat([frame, good_gone[name]]) for name, frame in good_before.items()}
+    coming = [result.facts.filter("is_new").get_column("unit") for result in judged.values()]
+    changed = pl.concat(coming).unique()
+    new = _as_fold(judged, quarantined, *_fold(_of_units(good, changed), vocabulary, rules))
+    old, _ = _fold(_of_units(good_before, changed), vocabulary, rules)
+    return UnitChange(old, new, changed, {name: frame.get_column("event_id") for name, frame in gone.items()})
+
+
+def _of_units(facts: Mapping[str, pl.DataFrame], units: pl.Series) -> dict[str, pl.DataFrame]:
+    wanted = {
+        name: frame.get_column("unit").is_in(units.implode()) if frame.height else None
+        for name, frame in facts.items()
+    }
+    return {
+        name: frame if (mask := wanted[name]) is None or mask.all() else frame.filter(mask)
+        for name, frame in facts.items()
+    }
+
+
+def _fold(
+    good: Mapping[str, pl.DataFrame], vocabulary: Vocabulary, rules: Rules
+) -> tuple[UnitState, Evidence]:
     evidence = weigh_evidence(good, vocabulary)
     customers = identify(evidence, vocabulary)
     folded = fold_subjects(evidence, customers, vocabulary, rules)
+    tables = {**evidence.tables, **customers.tables, **folded.tables}
+    return UnitState(tables, folded, evidence.facts["spend"]), evidence
+
+
+def _as_fold(
+    judged: Mapping[str, Standing], quarantined: pl.DataFrame, state: UnitState, evidence: Evidence
+) -> UnitFold:
+    standing = {name: result.facts for name, result in judged.items()}
     others = {name: result.others for name, result in judged.items()}
     return UnitFold(
+        tables=state.tables,
+        folded=state.folded,
+        spend=state.spend,
         standing=standing,
         fates=_count_fates(standing, others, quarantined, evidence),
         rejected=pl.concat([_conflicts(others), _refused(standing, evidence)]),
         quarantined=quarantined,
-        tables={
-            **evidence.tables,
-            **customers.tables,
-            **folded.tables,
-            "money": booked_money(folded.conversions),
-        },
-        folded=folded,
-        spend=evidence.facts["spend"],
     )
 
 
@@ -101,17 +178,18 @@ def _count_fates(
         new = standing[name].filter("is_new").select("source", "event_id")
         if not new.height:
             continue
-        aside = quarantined.filter(pl.col("fact_type") == name).get_column("event_id")
-        erased = evidence.erased.get(name, pl.Series([], dtype=pl.String))
-        rejected = _refused_event_ids(name, evidence)
-        fate = (
-            pl.when(pl.col("event_id").is_in(aside.implode()))
-            .then(pl.lit("quarantined"))
-            .when(pl.col("event_id").is_in(rejected.implode()))
-            .then(pl.lit("rejected"))
-            .when(pl.col("event_id").is_in(erased.implode()))
-            .then(pl.lit("erased"))
-            .otherwise(pl.lit("accepted"))
+        fates = {
+            "quarantined": quarantined.filter(pl.col("fact_type") == name).get_column("event_id"),
+            "rejected": _refused_event_ids(name, evidence),
+            "erased": evidence.erased.get(name, pl.Series([], dtype=pl.String)),
+        }
+        fate = pl.coalesce(
+            *(
+                pl.when(pl.col("event_id").is_in(event_ids.implode())).then(pl.lit(fate))
+                for fate, event_ids in fates.items()
+                if len(event_ids)
+            ),
+            pl.lit("accepted"),
         )
         parts.append(new.select("source", fate.alias("fate")))
     counted = pl.concat(parts).group_by("source", "fate").agg(pl.len().cast(pl.Int64).alias("facts"))

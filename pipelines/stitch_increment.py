@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -14,7 +14,7 @@ from milepost.numbering import UInt64Array
 from milepost.path_models import add_up, channel_credits
 from milepost.spend import share_spend, spend_table
 from milepost.stitch import Folded, Tables, fold_ledger, ledger_part, shaped
-from milepost.unit_fold import UnitFold, fold_units
+from milepost.unit_fold import UnitChange, UnitState, fold_change, fold_units
 from milepost.units import Nodes, UnitFinder, node_hash
 from pipelines.difference import unchanged
 from pipelines.progress import report
@@ -24,7 +24,7 @@ from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 from warehouse.audit import quarantine
-from warehouse.places import Places, Warehouse, places_of
+from warehouse.places import Places, places_of
 from warehouse.store import Store
 
 
@@ -119,25 +119,27 @@ def stitch_increment(
         name: _marked(frame, touched.units_of(frame.get_column("key").to_numpy()), name, vocabulary, new=True)
         for name, frame in facts.items()
     }
-    old = fold_units(before, quarantine, vocabulary, rules)
-    new = fold_units(
-        {name: pl.concat([before[name], added[name]]) for name in FACT_TYPES}, quarantine, vocabulary, rules
-    )
+    change = fold_change(before, added, quarantine, vocabulary, rules)
+    old, new = change.old, change.new
     report(settings.run_id, "folded", sum(frame.height for frame in added.values()))
-    across = _Across(settings, store, places.warehouse, touched, old, new)
-    old_tables = {**old.tables, **across.old_tables}
-    new_tables = {**new.tables, **across.new_tables}
+    across = _Across(settings, places, touched, change)
+    old_tables = _shaped({**old.tables, **across.old_tables})
+    new_tables = _shaped({**new.tables, **across.new_tables})
     for name, frame in old_tables.items():
-        _stage_difference(settings, name, shaped(name, frame), shaped(name, new_tables[name]))
-    _stage_facts(settings, old, new)
+        _stage_difference(settings, name, frame, new_tables[name])
+    _stage_facts(settings, change)
     _stage_path_counts(settings, store, old.folded, new.folded)
     _stage_touched(settings, touched)
     staging = settings.staging
-    stage_violations(settings, {name: shaped(name, frame) for name, frame in new_tables.items()}, "increment")
+    stage_violations(settings, new_tables, "increment")
     staging.write(new.fates, "fates", "increment")
     staging.write(new.rejected, "rejected", "increment")
     staging.write(new.quarantined, "quarantined", "increment")
     return len(np.unique(touched.finder.labels(touched.finder.nodes())))
+
+
+def _shaped(tables: Tables) -> Tables:
+    return {name: shaped(name, frame) for name, frame in tables.items()}
 
 
 def find_touched(nodes: list[Nodes], store: Store) -> Touched:
@@ -177,37 +179,38 @@ class _Across:
     def __init__(
         self,
         settings: StitchSettings,
-        store: Store,
-        warehouse: Warehouse,
+        places: Places,
         touched: Touched,
-        old: UnitFold,
-        new: UnitFold,
+        change: UnitChange,
     ) -> None:
-        self.settings, self.store, self.warehouse, self.touched = settings, store, warehouse, touched
+        self.settings, self.touched, self.changed = settings, touched, change.changed
+        self.store, self.warehouse = places.store, places.warehouse
+        old, new = change.old, change.new
         self.tables = load_tables()
         days = self._changed_days(old, new)
         old_shares, new_shares = self._shares(days, old, new)
         others = self._others_with_changed_costs(old_shares, new_shares, old, new)
-        self.old_tables = self._ledger(old.folded, others, old_shares, days)
-        self.new_tables = self._ledger(new.folded, others, new_shares, days)
+        before, after, *same = [
+            self._with_ledger(one) for one in (old.folded, new.folded, others) if one is not None
+        ]
+        published = self._published_shares([before, after, *same], days)
+        self.old_tables = self._ledgers([before, *same], old_shares, published)
+        self.new_tables = self._ledgers([after, *same], new_shares, published)
         self.old_tables["spend_shares"], self.new_tables["spend_shares"] = old_shares, new_shares
         spend_before, spend_after = self._spend(days, old, new)
         self.old_tables["spend"] = spend_before
         self.new_tables["spend"] = spend_table(spend_after, new_shares, settings.rules).table
 
-    def _changed_days(self, old: UnitFold, new: UnitFold) -> pl.DataFrame:
+    def _changed_days(self, old: UnitState, new: UnitState) -> pl.DataFrame:
         """Give the campaign-days whose touches or spend differ: `campaign_id`, `day`."""
-        parts = []
-        for one, other in ((old, new), (new, old)):
-            # A revision may move a touch or a spend elsewhere, so the ids alone do not say that nothing changed.
-            touched = ["event_id", "campaign_id", "day", "kind"]
-            parts.append(_campaign_touches(one).join(_campaign_touches(other), on=touched, how="anti"))
-            same = ["event_id", "campaign_id", "channel", "day", "amount_micros", "currency", "source"]
-            parts.append(one.spend.join(other.spend, on=same, how="anti", nulls_equal=True))
-        days = pl.concat([part.select("campaign_id", "day") for part in parts])
+        # A revision may move a touch or a spend elsewhere, so the ids alone do not say that nothing changed.
+        touched = _differing(_campaign_touches(old), _campaign_touches(new))
+        same = ["event_id", "campaign_id", "channel", "day", "amount_micros", "currency", "source"]
+        spent = _differing(old.spend.select(same), new.spend.select(same))
+        days = pl.concat([part.select("campaign_id", "day") for part in (*touched, *spent)])
         return days.filter(pl.col("campaign_id").is_not_null()).unique()
 
-    def _spend(self, days: pl.DataFrame, old: UnitFold, new: UnitFold) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _spend(self, days: pl.DataFrame, old: UnitState, new: UnitState) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Give table `spend` as it was, and the facts of spend as they are.
 
         These are the rows of the changed days, and those without a campaign that changed.
@@ -236,7 +239,9 @@ class _Across:
             [on_days, now.join(was, on=facts, how="anti", nulls_equal=True)], how="vertical_relaxed"
         )
 
-    def _shares(self, days: pl.DataFrame, old: UnitFold, new: UnitFold) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _shares(
+        self, days: pl.DataFrame, old: UnitState, new: UnitState
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Give the shares of the changed days as they were and as they are."""
         schema = self.tables["spend_shares"].polars_schema
         if not days.height:
@@ -255,13 +260,15 @@ class _Across:
         return before, shaped("spend_shares", after)
 
     def _others_with_changed_costs(
-        self, before: pl.DataFrame, after: pl.DataFrame, old: UnitFold, new: UnitFold
+        self, before: pl.DataFrame, after: pl.DataFrame, old: UnitState, new: UnitState
     ) -> Folded | None:
         """Fold the untouched units whose handovers' costs change with the shares of their touches."""
         same = ["spend_id", "touch_id", "amount_micros", "currency"]
         changed = pl.concat(
             [before.join(after, on=same, how="anti"), after.join(before, on=same, how="anti")]
         ).get_column("touch_id")
+        if not len(changed):
+            return None
         known = pl.concat(
             [old.folded.timeline.get_column("event_id"), new.folded.timeline.get_column("event_id")]
         )
@@ -272,7 +279,8 @@ class _Across:
         if not len(offers):
             return None
         units = self.store.units_of(node_hash(offers, "fact/")).get_column("unit").unique()
-        units = units.filter(~units.is_in(pl.Series(self.touched.units).implode()))
+        # Units whose new facts all came to nothing are not folded, and are others too.
+        units = units.filter(~self.touched.units_of(units.to_numpy()).is_in(self.changed.implode()))
         if not len(units):
             return None
         facts = self.store.load_facts(units.to_numpy())
@@ -282,30 +290,38 @@ class _Across:
         }
         return fold_units(marked, quarantine, self.settings.vocabulary, self.settings.rules).folded
 
-    def _ledger(
-        self, folded: Folded, others: Folded | None, shares: pl.DataFrame, days: pl.DataFrame
-    ) -> Tables:
-        vocabulary, rules = self.settings.vocabulary, self.settings.rules
-        tables = fold_ledger(folded, self._all_shares(folded, shares, days), vocabulary, rules)
-        if others is not None:
-            more = fold_ledger(others, self._all_shares(others, shares, days), vocabulary, rules)
-            tables = {
-                name: pl.concat([shaped(name, frame), shaped(name, more[name])])
-                for name, frame in tables.items()
-            }
-        return tables
+    def _ledgers(self, states: Sequence[Folded], shares: pl.DataFrame, published: pl.DataFrame) -> Tables:
+        """Fold the ledgers of folds; shares of changed days are as given, others as published."""
+        tables = [
+            fold_ledger(one, pl.concat([shares, published]), self.settings.vocabulary, self.settings.rules)
+            for one in states
+        ]
+        if len(tables) == 1:
+            return tables[0]
+        return {name: pl.concat([shaped(name, one[name]) for one in tables]) for name in tables[0]}
 
-    def _all_shares(self, folded: Folded, shares: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
-        """Give the shares of a ledger's touches: those of changed days as given, others as published."""
-        timeline, _ = ledger_part(folded, self.settings.vocabulary)
-        ids = timeline.filter(pl.col("campaign_id").is_not_null()).get_column("event_id")
+    def _published_shares(self, states: Sequence[Folded], days: pl.DataFrame) -> pl.DataFrame:
+        """Give the shares of ledgers' touches as published, changed days aside."""
+        priced = [one.timeline.filter(pl.col("campaign_id").is_not_null()) for one in states]
+        ids = pl.concat([one.get_column("event_id") for one in priced]).unique()
         if not len(ids):
-            return shares
+            return self.tables["spend_shares"].empty()
         published = self.warehouse.rows_with("spend_shares", "touch_id", ids)
-        return pl.concat([shares, published.join(days, on=["campaign_id", "day"], how="anti")])
+        return published.join(days, on=["campaign_id", "day"], how="anti")
+
+    def _with_ledger(self, folded: Folded) -> Folded:
+        """Leave only those touches in a fold's timeline that its ledger needs."""
+        timeline, _ = ledger_part(folded, self.settings.vocabulary)
+        return replace(folded, timeline=timeline)
 
 
-def _campaign_touches(fold: UnitFold) -> pl.DataFrame:
+def _differing(old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give the rows of each state that the other does not have; an `event_id` has one row."""
+    in_old, in_new = unchanged(old, new, ["event_id"])
+    return old.filter(~in_old), new.filter(~in_new)
+
+
+def _campaign_touches(fold: UnitState) -> pl.DataFrame:
     return fold.folded.timeline.filter(pl.col("campaign_id").is_not_null()).select(
         "event_id", "campaign_id", pl.col("occurred_at").dt.date().alias("day"), "kind"
     )
@@ -323,17 +339,14 @@ def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, ne
         settings.staging.write(coming, "tables", name, "increment")
 
 
-def _stage_facts(settings: StitchSettings, old: UnitFold, new: UnitFold) -> None:
+def _stage_facts(settings: StitchSettings, change: UnitChange) -> None:
     """Stage facts that stand anew, and the event_ids of those that no longer do as they did."""
     for name in FACT_TYPES:
-        coming = new.standing[name].filter("is_new")
-        gone = old.standing[name].join(
-            new.standing[name].filter(~pl.col("is_new")), on="event_id", how="anti"
-        )
+        coming, gone = change.new.standing[name].filter("is_new"), change.gone[name]
         if coming.height:
             settings.staging.write(coming.drop("is_new"), "facts", name, "increment")
-        if gone.height:
-            settings.staging.write(gone.select("event_id"), "gone_facts", name)
+        if len(gone):
+            settings.staging.write(gone.to_frame(), "gone_facts", name)
 
 
 def _stage_path_counts(settings: StitchSettings, store: Store, old: Folded, new: Folded) -> None:

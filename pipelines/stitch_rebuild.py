@@ -16,7 +16,7 @@ import polars as pl
 from connectors.bus import read_bus_file
 from milepost.facts import working_schema
 from milepost.handovers import hand_over
-from milepost.money import money
+from milepost.money import booked_money, money
 from milepost.opportunities import opportunities
 from milepost.rules import Rules
 from milepost.spend import share_spend, spend_table
@@ -198,7 +198,7 @@ def stage_fold(settings: StitchSettings, fold: UnitFold, name: str) -> None:
     for fact_type, frame in fold.standing.items():
         if frame.height:
             staging.write(frame.drop("is_new"), "facts", fact_type, name)
-    stage_tables(settings, fold.tables, name)
+    stage_tables(settings, {**fold.tables, "money": booked_money(fold.folded.conversions)}, name)
     timeline, conversions = ledger_part(fold.folded, vocabulary)
     if timeline.height:
         staging.write_whole(timeline, "ledger", "timeline", name)

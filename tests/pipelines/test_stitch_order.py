@@ -56,6 +56,13 @@ BATCHES: dict[str, list[Facts]] = {
             ]
         },
     ],
+    "what comes to nothing joins units, beside a spend that makes a handover dearer": [
+        {"touchpoint": [visit(0), visit(1), visit(2, 1, kind="handover", identifiers=["user:u0"])]},
+        {
+            "touchpoint": [visit(0, identifiers=["user:u0", "user:u1"], received_at=START + 9 * DAY)],
+            "spend": [spend(0)],
+        },
+    ],
     "a blocked link is said again, earlier": [
         {"identity_link": [link(0, "cookie:null", "user:unknown", hours=1)]},
         {"identity_link": [link(1, "user:unknown", "cookie:null", hours=0)]},

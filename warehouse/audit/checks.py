@@ -11,7 +11,7 @@ import polars as pl
 from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.audit.expectations import Expectation, load_laws, table_expectations
-from warehouse.audit.laws import LAWS, with_credit_sums
+from warehouse.audit.laws import LAWS, with_sums
 
 #: How many ids of violating rows a result shows at most.
 MOST_EXAMPLES = 20
@@ -91,7 +91,9 @@ def _table_violations(
         for expectation in expectations
         if expectation.check not in ("unique", "empty")
     }
-    counts = frame.select(rule.sum().alias(name) for name, rule in by_row.items()).row(0, named=True)
+    counts = dict.fromkeys(by_row, 0)
+    if frame.height:
+        counts = frame.select(rule.sum().alias(name) for name, rule in by_row.items()).row(0, named=True)
     key = load_tables()[table].key[0]
     found = []
     for expectation in expectations:
@@ -127,7 +129,7 @@ def count_violations(
     for table, expectations in table_expectations().items():
         if table in tables:
             found += _table_violations(table, tables[table], expectations, words)
-    summed = with_credit_sums(tables)
+    summed = with_sums(tables)
     for law in load_laws():
         if all(name in tables for name in law.tables) and (whole or not law.whole):
             wrong = LAWS[law.name](summed, words)
