@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+import orjson
 
 from connectors.collector.records import Refused
 
 #: Levels of objects and lists in one event.
 MAX_DEPTH = 64
-#: Digits of an integer: more is no number for those who read it as a double.
-MAX_DIGITS = 300
+
+#: Stands for a number that no reader can take: it is refused with its event, not with all events of the request.
+_NO_NUMBER = object()
 
 
-def _integer(digits: str) -> int | float:
-    # Written later, an infinite number is refused with its event, not with all events of the request.
-    return int(digits) if len(digits) <= MAX_DIGITS else float("inf")
+def _finite(text: str) -> object:
+    number = float(text)
+    return number if math.isfinite(number) else _NO_NUMBER
 
 
-_decoder = json.JSONDecoder(parse_int=_integer)
-# What was read from JSON has no circles to look for.
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-_sorted_encoder = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+def _integer(text: str) -> object:
+    # As the fast reader has it: beyond 64 bits a number is a double, as in JavaScript.
+    return int(text) if len(text) < 19 else _long_integer(text)
+
+
+def _long_integer(text: str) -> object:
+    number = _finite(text)
+    if number is _NO_NUMBER:
+        return number
+    exact = int(text)
+    return exact if -(2**63) <= exact < 2**64 else number
+
+
+_lenient = json.JSONDecoder(parse_int=_integer, parse_float=_finite, parse_constant=lambda _: _NO_NUMBER)
 
 
 def decode(body: bytes) -> Any:
@@ -31,11 +45,19 @@ def decode(body: bytes) -> Any:
         Refused: it is none, or nested too deep.
     """
     try:
-        return _decoder.decode(body.decode())
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # It may be one event among many that is wrong, or NaN, which some clients send.
+        return _decode_leniently(body)
+
+
+def _decode_leniently(body: bytes) -> Any:
+    try:
+        return _lenient.decode(body.decode())
     except UnicodeDecodeError:
         raise Refused("bad_encoding", "the body is not UTF-8") from None
     except RecursionError:
-        raise Refused("too_deep", f"more than {MAX_DEPTH} levels of objects and lists") from None
+        raise _too_deep() from None
     except ValueError as error:
         place = f" near character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         raise Refused("bad_json", f"the body is not JSON{place}") from None
@@ -49,29 +71,45 @@ def encode(event: dict[str, Any], most_bytes: int) -> bytes:
             surrogate pair, a number that is none or has no end.
     """
     try:
-        value = _encoder.encode(event).encode()
-    except UnicodeEncodeError:
-        raise Refused("bad_text", "a text holds half of a surrogate pair") from None
-    except RecursionError:
-        raise Refused("too_deep", f"more than {MAX_DEPTH} levels of objects and lists") from None
-    except ValueError:
-        raise Refused("bad_number", "a number is not finite or too large") from None
+        value = orjson.dumps(event)
+    except TypeError:
+        raise _why_unwritable(event) from None
     if len(value) > most_bytes:
         raise Refused("event_too_large", f"the event has {len(value)} bytes; {most_bytes} are the most", 413)
     # Two cheap looks at the bytes; what looks suspect is looked at closely.
-    if b"\\u0000" in value and _has_nul(event):
+    if b"\\u0000" in value and any("\0" in text for text in _texts(event)):
         raise Refused("bad_text", "a text holds a NUL character")
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(event) > MAX_DEPTH:
-        raise Refused("too_deep", f"more than {MAX_DEPTH} levels of objects and lists")
+        raise _too_deep()
     return value
 
 
-def canonical(value: Any) -> bytes:
-    """Write JSON with sorted keys, for hashing."""
+def canonical(value: dict[str, Any]) -> bytes:
+    """Write JSON with sorted keys, for hashing; raises Refused as `encode` does, sizes aside."""
     try:
-        return _sorted_encoder.encode(value).encode()
-    except RecursionError:
-        raise Refused("too_deep", f"more than {MAX_DEPTH} levels of objects and lists") from None
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        raise _why_unwritable(value) from None
+
+
+def _why_unwritable(event: dict[str, Any]) -> Refused:
+    if _depth(event) > MAX_DEPTH:
+        return _too_deep()
+    if any(not text.isascii() and _is_torn(text) for text in _texts(event)):
+        return Refused("bad_text", "a text holds half of a surrogate pair")
+    return Refused("bad_number", "a number is not finite or too large")
+
+
+def _is_torn(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _too_deep() -> Refused:
+    return Refused("too_deep", f"more than {MAX_DEPTH} levels of objects and lists")
 
 
 def _depth(value: Any) -> int:
@@ -81,19 +119,21 @@ def _depth(value: Any) -> int:
     return depth
 
 
+def _texts(event: dict[str, Any]) -> list[str]:
+    """Give all keys and texts of an event."""
+    waiting: list[Any] = [event]
+    texts: list[str] = []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        if isinstance(value, dict):
+            texts += value
+        waiting += _children(value)
+    return texts
+
+
 def _children(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _has_nul(event: dict[str, Any]) -> bool:
-    waiting: list[Any] = [event]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str) and "\0" in value:
-            return True
-        if isinstance(value, dict):
-            waiting += value.keys()
-        waiting += _children(value)
-    return False

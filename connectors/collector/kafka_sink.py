@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 from connectors.collector.records import RawRecord, SinkUnavailableError
 from connectors.collector.settings import MIB
+from connectors.kafka.errors import KafkaUnreachableError
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import raw_topic
@@ -22,6 +25,10 @@ from connectors.kafka.topics import raw_topic
 RECEIVED_AT = "received_at"
 #: Bytes at which a group is closed and the next one begun.
 GROUP_BYTES = 2 * MIB
+#: One for each source that is sending: those whose topics are missing must not take the others' turns.
+_MOST_THREADS = 64
+
+_T = TypeVar("_T")
 
 
 class KafkaSink:
@@ -38,6 +45,7 @@ class KafkaSink:
         self._seconds = seconds
         self._producer: Producer | None = None
         self._connecting = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "kafka")
         self._lanes: dict[str, _Groups] = {}
 
     async def put(self, source: str, records: Sequence[RawRecord]) -> None:
@@ -62,6 +70,7 @@ class KafkaSink:
             await asyncio.wait(tasks, timeout=self._seconds)
         if self._producer is not None:
             await self._discard(self._producer)
+        self._threads.shutdown(wait=False)
 
     async def _send_all(self, source: str, groups: _Groups) -> None:
         """Send group after group until there are none."""
@@ -78,7 +87,10 @@ class KafkaSink:
     async def _send(self, source: str, records: list[RawRecord]) -> None:
         producer = self._producer or await self._connected()
         try:
-            await asyncio.to_thread(self._send_and_wait, producer, source, records)
+            await self._in_thread(self._send_and_wait, producer, source, records)
+        except KafkaUnreachableError:
+            # It was handed nothing: the topic isn't known. Other sources may well be served.
+            raise
         except Exception:
             # What it holds must not overtake what the next one sends.
             await self._discard(producer)
@@ -96,9 +108,7 @@ class KafkaSink:
         async with self._connecting:
             if self._producer is None:
                 await self._knock()
-                self._producer = await asyncio.to_thread(
-                    Producer, self._settings, compression="lz4", delivery_timeout=self._seconds
-                )
+                self._producer = await self._in_thread(Producer, self._settings, "lz4", self._seconds)
             return self._producer
 
     async def _knock(self) -> None:
@@ -125,7 +135,10 @@ class KafkaSink:
         if self._producer is producer:
             self._producer = None
         with suppress(Exception):
-            await asyncio.to_thread(producer.close, 0)
+            await self._in_thread(producer.close, 0)
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 
 class _Group:
