@@ -108,7 +108,7 @@ def test_our_own_batches_are_read_back() -> None:
     assert _rows(_read(_written(rows, "zstd"))) == rows
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(rows=ROWS, data=st.data())
 def test_damaged_records_are_named_or_read_as_kafka_python_reads_them(
     rows: list[Row], data: st.DataObject

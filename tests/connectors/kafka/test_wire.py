@@ -71,7 +71,7 @@ def _mutated(draw: st.DrawFn, message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("fact", ALL)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_messages_have_the_bytes_of_the_reference_writer_and_come_back(
     fact: str, data: st.DataObject
@@ -88,7 +88,7 @@ def test_messages_have_the_bytes_of_the_reference_writer_and_come_back(
 
 
 @pytest.mark.parametrize("fact", ["touchpoint", "spend", "retraction", "dead_letter"])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_poison_never_damages_its_neighbours(fact: str, data: st.DataObject) -> None:
     good = [message_of(fact, row) for row in data.draw(st.lists(rows_of(fact), min_size=1, max_size=6))]
