@@ -18,11 +18,11 @@ from connectors.bus import writer_schema
 from connectors.kafka.columns import ByteColumn
 from connectors.kafka.schema_ids import FINGERPRINT_BIT, package_ids, todays_id
 from connectors.kafka.wire import LARGEST_MESSAGE, decode_messages, encode_messages
-from schemas.contracts import FACT_TYPES, avro_schema, frame_schema
-from schemas.releases import released_versions
+from schemas.contracts import avro_schema, frame_schema
+from schemas.releases import SCHEMA_NAMES, released_versions
 from tests.connectors.kafka.facts import message_of, rows_of
 
-ALL = (*FACT_TYPES, "dead_letter")
+ALL = SCHEMA_NAMES
 #: Where fastavro reads on although the bytes are wrong: numbers of more than 64 bits, branches counted from the
 #: end, booleans other than 0 and 1, ….
 STRICTER = {"bad_number", "bad_branch", "bad_enum", "bad_boolean", "bad_length", "bad_time"}
