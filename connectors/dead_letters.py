@@ -15,6 +15,8 @@ from schemas.contracts import frame_schema
 
 #: A larger payload goes to the raw zone.
 LARGEST_PAYLOAD = 256 * 1024
+#: Stands before the topic and partition where something came by stream, so that it is told from files.
+STREAMED = "kafka:"
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import Any
 
 import apache_beam as beam
 import polars as pl
-from connectors.kafka.producer import Producer
 
 from connectors.bus import DEAD_LETTERS
-from connectors.dead_letters import Place, Reject, dead_letters
+from connectors.dead_letters import STREAMED, Place, Reject, dead_letters
 from connectors.errors import UnreadableFileError
 from connectors.files.batch import RawBatch
 from connectors.files.json_records import JsonRecords
 from connectors.kafka.columns import Headers, Longs, Records
+from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
 from connectors.kafka.wire import encode_messages
@@ -159,7 +159,7 @@ class SendDeadLetters(beam.DoFn):  # type: ignore[misc]
     def process(self, part: RejectedPart[StreamPart]) -> None:
         """Make dead letters and send them."""
         self.producer = self.producer or Producer(self.settings)
-        place = Place(part.file.source, part.step, part.file.raw_id, part.file.received_at)
+        place = Place(part.file.source, part.step, f"{STREAMED}{part.file.raw_id}", part.file.received_at)
         letters = dead_letters(part.rejects, place, self.plan.bus.raw_zone)
         DEAD_LETTERS_SENT.labels(part.file.source, part.step).inc(letters.height)
         keys = [letter.encode() for letter in letters.get_column("dead_letter_id")]

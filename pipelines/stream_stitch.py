@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import apache_beam as beam
 import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
-from connectors.dead_letters import Place, Reject, dead_letters
+from connectors.dead_letters import STREAMED, Place, Reject, dead_letters
 from connectors.kafka.registry import SchemaRegistry
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic
@@ -24,6 +25,7 @@ from milepost.clock import now
 from milepost.rules import Rules
 from milepost.stream_settings import StreamSettings
 from milepost.units import find_nodes
+from pipelines.announce import Announcer
 from pipelines.kafka_source import Delivery, ReadKafka, Share
 from pipelines.letters import micros, stitch_letters
 from pipelines.staging import Staging
@@ -36,6 +38,9 @@ from schemas.vocabulary import Vocabulary
 from warehouse.places import Places, Warehouse, open_places
 from warehouse.snapshot import publish_snapshot
 from warehouse.store import MARKS
+
+#: Facts of a file of the bus: their type, the facts, and the file's name where they are its last.
+Piece = tuple[str, pl.DataFrame, tuple[str, ...]]
 
 #: A snapshot may take this share of the time; where it costs more, it is made less often.
 SNAPSHOT_SHARE = 0.05
@@ -128,9 +133,12 @@ class Stitcher:
         self.bus = Bus(settings.home)
         registry = settings.kafka.schema_registry
         self.registry = None if registry is None else SchemaRegistry(registry)
+        self.announcer = Announcer(settings.kafka)
         self._snapshot_due = False
         self._next_snapshot = 0.0
         self._known_registry: tuple[int, int] | None = None
+        self._files: list[FactFile] = []
+        self._pieces: deque[Piece] = deque()
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -163,14 +171,16 @@ class Stitcher:
         """Make a last snapshot where one is due, and let go."""
         if self._snapshot_due:
             self._make_snapshot()
+        self.announcer.close()
         self.places.close()
 
     def work(self, delivery: Delivery) -> None:
         """Stitch what a delivery brings, then what new files of the bus bring; keep the snapshot near."""
         if delivery.batches:
             self._take(delivery)
-        for file in self._new_files():
-            self._take_file(file)
+        self._take_files()
+        with _measured("announce"):
+            self.announcer.announce(self.places)
         if self._snapshot_due and time.monotonic() >= self._next_snapshot:
             self._make_snapshot()
 
@@ -196,7 +206,10 @@ class Stitcher:
             decoded = decode_messages(name, values, self.registry)
             if decoded.rejects:
                 place = Place(
-                    batch.partition.topic, "decode", str(batch.partition), int(batch.timestamps[-1]) * 1000
+                    batch.partition.topic,
+                    "decode",
+                    f"{STREAMED}{batch.partition}",
+                    int(batch.timestamps[-1]) * 1000,
                 )
                 rejects = [
                     Reject(
@@ -239,14 +252,28 @@ class Stitcher:
         known = self.places.store.stitched_files()
         return [file for file in facts_on(self.bus) if file.name not in known]
 
-    def _take_file(self, file: FactFile) -> None:
-        """Stitch a file of the bus in pieces of a batch's size; it counts as stitched with the last."""
+    def _take_files(self) -> None:
+        """Stitch new files of the bus piece by piece for as long as the pace is; what is left waits its turn."""
+        until = time.monotonic() + self.settings.stream.pace_seconds
+        while time.monotonic() < until:
+            if not self._pieces:
+                self._pieces.extend(self._new_pieces())
+            if not self._pieces:
+                return
+            fact_type, facts, files = self._pieces.popleft()
+            change = Change(now(), self.settings.rules_hash, files=files, announce=True)
+            self._publish(self._staged({fact_type: [facts]}), change)
+
+    def _new_pieces(self) -> Iterator[Piece]:
+        """Cut the next new file into pieces of a batch's size; it counts as stitched with the last one."""
+        self._files = self._files or self._new_files()
+        if not self._files:
+            return
+        file = self._files.pop(0)
         facts = read_bus_file(Path(file.path)).with_columns(pl.lit(None, pl.String).alias("mapping_version"))
         pieces = list(facts.iter_slices(self.settings.stream.batch_facts)) or [facts]
         for number, piece in enumerate(pieces, start=1):
-            files = (file.name,) if number == len(pieces) else ()
-            change = Change(now(), self.settings.rules_hash, files=files, announce=True)
-            self._publish(self._staged({file.fact_type: [piece]}), change)
+            yield file.fact_type, piece, (file.name,) if number == len(pieces) else ()
 
     # What goes out
 

@@ -13,7 +13,8 @@ from schemas.contracts import FACT_TYPES, SCHEMA_FOLDER
 from schemas.yaml_files import load_yaml
 
 RELEASED_FOLDER = SCHEMA_FOLDER / "released"
-SCHEMA_NAMES = (*FACT_TYPES, "dead_letter")
+FACT_SCHEMAS = (*FACT_TYPES, "dead_letter")
+SCHEMA_NAMES = (*FACT_SCHEMAS, "journey")
 _COPIED = ("vocabulary.yaml", "tables.yaml")
 #: Lists of the vocabulary whose words facts hold.
 _WORD_LISTS = ("stages", "teams", "reaches", "channels", "namespaces", "kinds")

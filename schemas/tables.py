@@ -70,8 +70,8 @@ def _table(name: str, entry: dict[str, Any]) -> Table:
     )
 
 
-@lru_cache(maxsize=1)
-def load_tables() -> dict[str, Table]:
+@lru_cache(maxsize=8)
+def load_tables(file: Path = TABLES_FILE) -> dict[str, Table]:
     """Load the base tables, in their order."""
-    entries = load_yaml(TABLES_FILE)
+    entries = load_yaml(file)
     return {name: _table(name, entry) for name, entry in entries.items()}

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 LOCK_FILE = "run.lock"
+#: Held by who brings facts of files to the bus.
+BUS_LOCK_FILE = "bus.lock"
 
 
 class HomeBusyError(RuntimeError):
@@ -18,14 +20,17 @@ class HomeBusyError(RuntimeError):
 
 
 @contextmanager
-def home_lock(home: Path, purpose: str = "run", now: datetime | None = None) -> Iterator[None]:
+def home_lock(
+    home: Path, purpose: str = "run", now: datetime | None = None, file: str = LOCK_FILE
+) -> Iterator[None]:
     """Hold the home for one process; the lock goes with the process, however it ends.
 
-    `now` is when it began, for the message that others get; it is the present unless given.
+    `now` is when it began, for the message that others get; it is the present unless given. `file` is what is locked:
+    the whole home, or the bus alone (`BUS_LOCK_FILE`) for who only adds to that.
     Raises `HomeBusyError` at once, with the process id, purpose and time of who holds it.
     """
     home.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(home / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

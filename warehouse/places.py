@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -55,8 +55,14 @@ class Warehouse(Protocol):
     def column(self, name: str, column: str) -> pl.Series:
         """Read one column of a table."""
 
-    def query(self, query: str, table: str) -> pl.DataFrame:
-        """Read what a query that every kind of warehouse understands gives, in the types of a table's columns."""
+    def query(self, query: str, types: Mapping[str, pl.DataType], *, whole: bool = False) -> pl.DataFrame:
+        """Read what a query gives that every kind of warehouse understands, its columns in these types.
+
+        `whole` says that it reads whole tables rather than a few rows of them.
+        """
+
+    def asking(self, name: str, frame: pl.DataFrame) -> AbstractContextManager[None]:
+        """Let queries read a frame under a name meanwhile; a name always stands for the same columns."""
 
     def count(self, name: str) -> int:
         """Count the rows of a table."""
@@ -81,7 +87,8 @@ class Warehouse(Protocol):
     def settle_dead_letters(self, standing: pl.Series) -> None:
         """Mark as replayed what a corrected mapping no longer rejects.
 
-        These are the open letters of the steps before the stitch whose ids are not among those that still stand.
+        These are the open letters of the steps before the stitch whose ids are not among those that still stand;
+        what came by stream (`connectors.dead_letters.STREAMED`) is read once, and stays.
         """
 
     def open_dead_letters(self) -> dict[str, int]:

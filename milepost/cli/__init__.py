@@ -12,6 +12,7 @@ import typer
 
 from milepost import __version__
 from milepost.cli import dead_letters, schema, stream, write_keys
+from milepost.cli.backfill import backfill
 from milepost.cli.backup import backup, restore
 from milepost.cli.console import out
 from milepost.cli.doctor import doctor
@@ -65,6 +66,7 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
         (demo, ["milepost demo"]),
         (up, ["milepost up", "milepost up --store postgresql://milepost@db.example/milepost"]),
         (down, ["milepost down"]),
+        (backfill, ["milepost backfill", "milepost backfill --source web"]),
     ],
     "Look": [
         (status, ["milepost status", "milepost status --json | jq .open_dead_letters"]),
@@ -96,7 +98,7 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
 #: Commands whose function cannot be called as they are.
 NAMES = {"map_source": "map"}
 #: Commands that pass on to Beam what they do not know.
-PASSING_ON = (run, demo)
+PASSING_ON = (run, demo, backfill)
 
 
 def _examples(lines: list[str]) -> str:

@@ -18,10 +18,11 @@ def backup(archive: ArchiveArgument, home: HomeOption = None, as_json: JsonOptio
 
     The archive holds the key: keep it as safe as the data. It overwrites nothing.
     """
+    from milepost.cli.job import stitch_aside
     from warehouse.backup import backup as write_archive
 
     folder = home_folder(home)
-    with err.status(f"backing up {folder}"):
+    with stitch_aside(folder), err.status(f"backing up {folder}"):
         manifest = write_archive(folder, archive)
     _tell(manifest, f"{folder} is backed up in {archive}", as_json)
 

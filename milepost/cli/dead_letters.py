@@ -136,6 +136,7 @@ def dismiss(
 
     They stay in `journey.dead_letters` with the status `dismissed`.
     """
+    from milepost.cli.job import stitch_aside
     from milepost.cli.replay import dismiss_letters
     from milepost.clock import now
     from warehouse.lock import home_lock
@@ -145,7 +146,7 @@ def dismiss(
             "name either one dead letter or a source", param_hint="DEAD_LETTER_ID, --source"
         )
     folder = home_folder(home)
-    with home_lock(folder, "dismissal", now()):
+    with stitch_aside(folder), home_lock(folder, "dismissal", now()):
         letters = _letters(folder) if dead_letter_id is None else [_find(folder, dead_letter_id)]
         closed = [
             letter["dead_letter_id"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
 from connectors.keys import HashingKey, load_key
+from milepost.cli.console import err
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
 from milepost.cli.home_record import owner, remember_project
 from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
+from milepost.parts.machine import Machine
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.letters import stitch_letters
@@ -31,6 +33,10 @@ from warehouse.report import render_report, report_path
 from warehouse.snapshot import ensure_snapshot
 
 Fates = dict[str, dict[str, dict[str, int]]]
+
+
+#: For what the stitch of a stream holds a home.
+STITCHING = "stream stitch"
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,13 @@ def open_job(project: Path | None, home: Path, purpose: str, store_url: str | No
     _check_owner(home, loaded)
     # Facts and dead letters are nobody's business but the pipeline's; who wants readers opens it to a group.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with home_lock(home, purpose, now()):
+    with ExitStack() as held:
+        if purpose != STITCHING:
+            # A stitch that `milepost up` started steps aside for as long as it takes; its store is the one meant.
+            machine = Machine(loaded)
+            store_url = store_url or machine.store_in_use
+            held.enter_context(machine.stitch_aside(err.print))
+        held.enter_context(home_lock(home, purpose, now()))
         remember_project(home, loaded)
         if store_url is None:
             ensure_snapshot(home)
@@ -81,6 +93,17 @@ def open_job(project: Path | None, home: Path, purpose: str, store_url: str | No
             pass
         clear_raw_zone(home, now(), loaded.raw_days)
         yield Job(loaded, load_vocabulary(), load_key(home), store_url)
+
+
+@contextmanager
+def stitch_aside(home: Path) -> Iterator[None]:
+    """Let the stitch that `milepost up` started in a home step aside meanwhile; nothing happens where none runs."""
+    project = owner(home)
+    if project is None or not (project / PROJECT_FILE).exists():
+        yield
+        return
+    with Machine(load_project(project, home)).stitch_aside(err.print):
+        yield
 
 
 def _check_owner(home: Path, project: Project) -> None:

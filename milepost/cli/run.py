@@ -72,12 +72,14 @@ def run_project(
     """Do a whole run, print what came out, and exit with what it means."""
     from milepost.cli.job import open_job, records_of, stitch_and_publish
     from pipelines.ingest import run_ingest
+    from warehouse.lock import BUS_LOCK_FILE, home_lock
 
     with ExitStack() as stack:
         job = stack.enter_context(open_job(project, home, "run", store))
-        counted = stack.enter_context(_Counting())
+        counted = stack.enter_context(Counting())
         read = counted("reading", "records")
-        ingested = run_ingest(job.project, options, read)
+        with home_lock(home, "run", file=BUS_LOCK_FILE):
+            ingested = run_ingest(job.project, options, read)
         folded = {stage: counted(label, "facts") for stage, label in STAGES.items()}
         outcome = stitch_and_publish(
             job,
@@ -95,7 +97,7 @@ def run_project(
 STAGES = {"read": "connecting", "folded": "folding"}
 
 
-class _Counting:
+class Counting:
     """A line per stage that counts what it has done; the whole is not known before it is done."""
 
     def __enter__(self) -> Callable[[str, str], Callable[[int], None]]:

@@ -55,14 +55,14 @@ def stitch(
     once: OnceOption = False,
 ) -> None:
     """Stitch facts from Kafka and new files of the bus into journeys, and publish them at the set pace."""
-    from milepost.cli.job import open_job, stitch_and_publish
+    from milepost.cli.job import STITCHING, open_job, stitch_and_publish
     from milepost.parts.machine import Machine
     from milepost.project import rules_hash
     from pipelines.stream import run_stitch
     from pipelines.stream_stitch import StitchStreamSettings
 
     _stop_on_signals()
-    with open_job(project, home_folder(home), "stream stitch", store_url(store)) as job:
+    with open_job(project, home_folder(home), STITCHING, store_url(store)) as job:
         machine = Machine(job.project)
         settings = StitchStreamSettings(
             home=job.home,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,19 @@ def open_warehouse(home: Path, store_url: str | None = None) -> Iterator[Warehou
 def open_working_copy(home: Path) -> Iterator[Warehouse]:
     """Open the working copy of a home read-only: what the last run left, published or not.
 
+    Where a stitch that goes on holds it, the snapshot stands in, which follows within a minute.
+
     Raises:
         CommandError: there is none, or a run is going on.
     """
-    with _open(home / WORKING_COPY, f"there has been no run in {home}") as warehouse:
-        yield warehouse
+    with ExitStack() as held:
+        try:
+            copy = held.enter_context(_open(home / WORKING_COPY, f"there has been no run in {home}"))
+        except CommandError as error:
+            if error.code != ExitCode.BUSY or not (home / SNAPSHOT).exists():
+                raise
+            copy = held.enter_context(open_warehouse(home))
+        yield copy
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,12 +111,17 @@ class Machine:
             self.broker.wait_ready()
         ensure_topics(self.kafka_settings(), self.streamed, self.project.raw_days)
         for name in self.wanted:
-            process = self.process(name)
-            if not process.is_alive():
+            if not self.process(name).is_alive():
                 step(name)
-                (self.run_folder / f"{name}{ADDRESS_SUFFIX}").unlink(missing_ok=True)
-                process.start(self._command(name), environment)
-            process.wait_ready(lambda name=name: self.answers(name), timeout=300.0)  # type: ignore[misc]
+            self._start_part(name, environment)
+
+    def _start_part(self, name: str, environment: Mapping[str, str]) -> None:
+        """Start a part where it does not run, and wait until it answers."""
+        process = self.process(name)
+        if not process.is_alive():
+            (self.run_folder / f"{name}{ADDRESS_SUFFIX}").unlink(missing_ok=True)
+            process.start(self._command(name), environment)
+        process.wait_ready(lambda: self.answers(name), timeout=300.0)
 
     def _command(self, name: str) -> list[str | Path]:
         return [
@@ -169,6 +175,46 @@ class Machine:
     def is_up(self) -> bool:
         """Say whether the stitch runs: the home is its own then."""
         return self.process("stitch").is_alive()
+
+    @property
+    def store_in_use(self) -> str | None:
+        """The URL of the store that the running stitch works on; None for files of the home, or where none runs."""
+        pid = self.process("stitch").pid
+        return None if pid is None else _environment_of(pid).get(STORE_VARIABLE)
+
+    @contextmanager
+    def stitch_aside(self, step: Callable[[str], None]) -> Iterator[None]:
+        """Let the home be another's meanwhile: what comes in waits on Kafka until the stitch runs again.
+
+        Args:
+            step: told what is done.
+
+        Raises:
+            PartError: it does not start again.
+        """
+        process = self.process("stitch")
+        pid = process.pid
+        if pid is None:
+            yield
+            return
+        environment = _environment_of(pid)
+        step("stopping stitch for the moment; what comes in waits on Kafka …")
+        process.stop(timeout=120.0)
+        try:
+            yield
+        finally:
+            step("starting stitch again …")
+            self._start_part("stitch", environment)
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    """Give the environment that a process was started with; this process's own where the system does not tell."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    named = (os.fsdecode(pair).partition("=") for pair in pairs if pair)
+    return {name: value for name, _, value in named}
 
 
 def part_environment(store: str | None) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from schemas.tables import load_tables
 from schemas.vocabulary import Vocabulary
 from warehouse.definitions import (
     create_warehouse,
-    in_types_of,
+    in_types,
     insert_files,
     insert_frame,
     read_frame,
@@ -42,11 +42,9 @@ class EmbeddedWarehouse:
         """Create what is missing of schemas, tables, views and comments."""
         return create_warehouse(self.connection, vocabulary)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Let readers see all of what is done inside, or nothing."""
-        with transaction(self.connection):
-            yield
+        return transaction(self.connection)
 
     # Rows
 
@@ -58,7 +56,7 @@ class EmbeddedWarehouse:
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""
         matches = " AND ".join(f'rows."{column}" = gone."{column}"' for column in self.tables[name].key)
-        with registered(self.connection, "gone", keys):
+        with self.asking("gone", keys):
             self.connection.execute(f"DELETE FROM journey.{name} AS rows USING gone WHERE {matches}")  # noqa: S608
 
     def insert_files(self, name: str, paths: Sequence[Path]) -> None:
@@ -67,30 +65,29 @@ class EmbeddedWarehouse:
 
     def rows_with(self, name: str, column: str, values: pl.Series) -> pl.DataFrame:
         """Read the rows of a table whose column has one of the values."""
-        with registered(self.connection, "asked", pl.DataFrame({"value": values})):
+        with self.asking("asked", pl.DataFrame({"value": values})):
             return read_frame(self.connection, self.tables[name], where=f"{column} IN (FROM asked)")
 
     def rows_on(self, name: str, days: pl.DataFrame) -> pl.DataFrame:
         """Read the rows of campaign-days."""
-        return in_types_of(self.tables[name], self._on(name, days, "rows.day", "rows.*"))
+        return self._on(name, days, "rows.day", "rows.*")
 
     def touches_on(self, days: pl.DataFrame) -> pl.DataFrame:
         """Read the touches of campaign-days."""
         columns = "rows.event_id, rows.campaign_id, rows.occurred_at, rows.kind"
-        rows = self._on("touchpoints", days, "rows.occurred_at::DATE", columns)
-        return in_types_of(self.tables["touchpoints"], rows)
+        return self._on("touchpoints", days, "rows.occurred_at::DATE", columns)
 
     def _on(self, name: str, days: pl.DataFrame, day: str, columns: str) -> pl.DataFrame:
-        with registered(self.connection, "changed_days", days):
-            rows: pl.DataFrame = self.connection.sql(
+        with self.asking("changed_days", days):
+            return self.query(
                 f"SELECT {columns} FROM journey.{name} AS rows JOIN changed_days AS days"  # noqa: S608
-                f" ON rows.campaign_id = days.campaign_id AND {day} = days.day"
-            ).pl()
-        return rows
+                f" ON rows.campaign_id = days.campaign_id AND {day} = days.day",
+                self.tables[name].polars_schema,
+            )
 
     def offers_beside(self, touches: pl.Series) -> pl.Series:
         """Give the ids of the offers of all subjects that the touches belong to."""
-        with registered(self.connection, "changed_touches", pl.DataFrame({"event_id": touches})):
+        with self.asking("changed_touches", pl.DataFrame({"event_id": touches})):
             offers: pl.DataFrame = self.connection.sql(
                 "SELECT DISTINCT handover_id FROM journey.handovers AS offers JOIN journey.touchpoints AS offer"
                 " ON offer.event_id = offers.handover_id SEMI JOIN (SELECT subject_type, subject_id FROM"
@@ -102,11 +99,22 @@ class EmbeddedWarehouse:
 
     def column(self, name: str, column: str) -> pl.Series:
         """Read one column of a table."""
-        return self.query(f'SELECT "{column}" FROM journey.{name}', name).get_column(column)  # noqa: S608
+        query = f'SELECT "{column}" FROM journey.{name}'  # noqa: S608
+        return self.query(query, self.tables[name].polars_schema).get_column(column)
 
-    def query(self, query: str, table: str) -> pl.DataFrame:
-        """Read what a query gives, in the types of a table's columns."""
-        return in_types_of(self.tables[table], self.connection.sql(query).pl())
+    def query(
+        self,
+        query: str,
+        types: Mapping[str, pl.DataType],
+        *,
+        whole: bool = False,  # noqa: ARG002 DuckDB finds out by itself
+    ) -> pl.DataFrame:
+        """Read what a query gives, its columns in these types."""
+        return in_types(self.connection.sql(query).pl(), types)
+
+    def asking(self, name: str, frame: pl.DataFrame) -> AbstractContextManager[None]:
+        """Let queries read a frame under a name meanwhile."""
+        return registered(self.connection, name, frame)
 
     def count(self, name: str) -> int:
         """Count the rows of a table."""
@@ -132,7 +140,7 @@ class EmbeddedWarehouse:
 
     def record_dead_letters(self, letters: pl.DataFrame) -> None:
         """Write dead letters that are not there yet."""
-        with registered(self.connection, "letters", letters.select("dead_letter_id")):
+        with self.asking("letters", letters.select("dead_letter_id")):
             known: pl.DataFrame = self.connection.sql(
                 "SELECT dead_letter_id FROM journey.dead_letters SEMI JOIN letters USING (dead_letter_id)"
             ).pl()
@@ -143,10 +151,10 @@ class EmbeddedWarehouse:
 
     def settle_dead_letters(self, standing: pl.Series) -> None:
         """Mark as replayed what a corrected mapping no longer rejects."""
-        with registered(self.connection, "standing", pl.DataFrame({"dead_letter_id": standing})):
+        with self.asking("standing", pl.DataFrame({"dead_letter_id": standing})):
             self.connection.execute(
                 "UPDATE journey.dead_letters SET status = 'replayed' WHERE status = 'open' "
-                "AND step IN ('read', 'map', 'check') "
+                "AND step IN ('read', 'map', 'check') AND payload_ref NOT LIKE '%kafka:%' "
                 "AND dead_letter_id NOT IN (SELECT dead_letter_id FROM standing)"
             )
 

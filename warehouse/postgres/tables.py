@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -137,7 +137,7 @@ class PostgresWarehouse:
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""
         matches = " AND ".join(f'kept."{column}" = gone."{column}"' for column in self.tables[name].key)
-        with self.session.asking(f"gone_{name}", keys):
+        with self.asking(f"gone_{name}", keys):
             self.session.execute(
                 f"DELETE FROM journey.{name} AS kept USING gone_{name} AS gone WHERE {matches}"  # noqa: S608
             )
@@ -153,7 +153,7 @@ class PostgresWarehouse:
 
     def rows_with(self, name: str, column: str, values: pl.Series) -> pl.DataFrame:
         """Read the rows of a table whose column has one of the values."""
-        with self.session.asking("asked_values", pl.DataFrame({"value": values.cast(pl.String)}).unique()):
+        with self.asking("asked_values", pl.DataFrame({"value": values.cast(pl.String)}).unique()):
             return self._read(name, f'asked_values JOIN journey.{name} AS kept ON kept."{column}" = value')
 
     def rows_on(self, name: str, days: pl.DataFrame) -> pl.DataFrame:
@@ -167,13 +167,11 @@ class PostgresWarehouse:
             return self.query(
                 "SELECT event_id, campaign_id, occurred_at, kind FROM asked_days JOIN journey.touchpoints "
                 "USING (campaign_id) WHERE occurred_at >= day AND occurred_at < day + 1",
-                "touchpoints",
+                self.tables["touchpoints"].polars_schema,
             )
 
-    @contextmanager
-    def _asking_days(self, days: pl.DataFrame) -> Iterator[None]:
-        with self.session.asking("asked_days", days.select("campaign_id", "day").unique()):
-            yield
+    def _asking_days(self, days: pl.DataFrame) -> AbstractContextManager[None]:
+        return self.asking("asked_days", days.select("campaign_id", "day").unique())
 
     def offers_beside(self, touches: pl.Series) -> pl.Series:
         """Give the ids of the offers of all subjects that the touches belong to."""
@@ -183,20 +181,26 @@ class PostgresWarehouse:
             f"WHERE offer.step = 'offered' AND touch.subject_type = '{subject}'"
             for subject, owner in (("customer", "customer_id"), ("account", "account_id"))
         )
-        with self.session.asking("asked_values", pl.DataFrame({"value": touches}).unique()):
-            return self.query(offers, "handovers").get_column("handover_id")
+        with self.asking("asked_values", pl.DataFrame({"value": touches}).unique()):
+            return self.query(offers, self.tables["handovers"].polars_schema).get_column("handover_id")
 
     def _read(self, name: str, source: str) -> pl.DataFrame:
         listed = ", ".join(f'kept."{column.name}"' for column in self.tables[name].columns)
-        return self.query(f"SELECT {listed} FROM {source}", name)  # noqa: S608
+        return self.query(f"SELECT {listed} FROM {source}", self.tables[name].polars_schema)  # noqa: S608
 
     def column(self, name: str, column: str) -> pl.Series:
         """Read one column of a table."""
-        return self.query(f'SELECT "{column}" FROM journey.{name}', name).get_column(column)  # noqa: S608
+        query = f'SELECT "{column}" FROM journey.{name}'  # noqa: S608
+        return self.query(query, self.tables[name].polars_schema).get_column(column)
 
-    def query(self, query: str, table: str) -> pl.DataFrame:
-        """Read what a query gives, in the types of a table's columns."""
-        return self.session.frame(query, self.tables[table].polars_schema)
+    def query(self, query: str, types: Mapping[str, pl.DataType], *, whole: bool = False) -> pl.DataFrame:
+        """Read what a query gives, its columns in these types."""
+        with self.session.reading_all() if whole else nullcontext():
+            return self.session.frame(query, types)
+
+    def asking(self, name: str, frame: pl.DataFrame) -> AbstractContextManager[None]:
+        """Let queries read a frame under a name meanwhile."""
+        return self.session.asking(name, frame)
 
     def count(self, name: str) -> int:
         """Count the rows of a table."""
@@ -232,7 +236,7 @@ class PostgresWarehouse:
 
     def record_dead_letters(self, letters: pl.DataFrame) -> None:
         """Write dead letters that are not there yet."""
-        with self.session.asking("asked_values", letters.select(value="dead_letter_id").unique()):
+        with self.asking("asked_values", letters.select(value="dead_letter_id").unique()):
             known = self._read(
                 "dead_letters", "asked_values JOIN journey.dead_letters AS kept ON dead_letter_id = value"
             )
@@ -241,10 +245,10 @@ class PostgresWarehouse:
 
     def settle_dead_letters(self, standing: pl.Series) -> None:
         """Mark as replayed what a corrected mapping no longer rejects."""
-        with self.session.asking("standing_letters", pl.DataFrame({"standing_id": standing}).unique()):
+        with self.asking("standing_letters", pl.DataFrame({"standing_id": standing}).unique()):
             self.session.execute(
                 "UPDATE journey.dead_letters SET status = 'replayed' WHERE status = 'open' "
-                "AND step IN ('read', 'map', 'check') "
+                "AND step IN ('read', 'map', 'check') AND payload_ref NOT LIKE '%kafka:%' "
                 "AND dead_letter_id NOT IN (SELECT standing_id FROM standing_letters)"
             )
 
