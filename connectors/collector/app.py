@@ -79,7 +79,7 @@ def create_app(
 
 
 class _Endpoint:
-    """A handler as ASGI: Starlette's wrapping of functions costs more, and catches nothing that is not caught outside."""
+    """A handler as ASGI: what Starlette wraps around functions is paid for by every event."""
 
     def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
         self._handler = handler
