@@ -43,12 +43,19 @@ def _equal(old: pl.DataFrame, new: pl.DataFrame, old_rows: _Rows, new_rows: _Row
     if not len(old_rows):
         return np.zeros(0, dtype=np.bool_)
     columns = [name for name in new.columns if not _is_empty(old, name) or not _is_empty(new, name)]
-    was = old.select(columns)[old_rows].rename({name: f"{name}.was" for name in columns})
-    compared = new.select(columns)[new_rows].hstack(was)
+    was = _picked(old.select(columns), old_rows).rename({name: f"{name}.was" for name in columns})
+    compared = _picked(new.select(columns), new_rows).hstack(was)
     equal = compared.select(
         pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}.was")) for name in columns)
     ).to_series()
     return equal.to_numpy()
+
+
+def _picked(frame: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
+    """Gather rows; mostly these are all, in their order."""
+    if len(rows) == frame.height and np.array_equal(rows, np.arange(frame.height)):
+        return frame
+    return frame.select(pl.all().gather(pl.Series(rows).cast(pl.UInt32)))
 
 
 def _is_empty(frame: pl.DataFrame, name: str) -> bool:

@@ -13,11 +13,12 @@ import polars.selectors as cs
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
-#: Texts that many facts share: a code for each is enough.
-REPEATED = frozenset(
+#: Texts that many facts share, and those that few facts have: a code of 4 bytes for each, not 16 and the text.
+CODED = frozenset(
     {
         *("source", "kind", "channel", "team", "reach", "campaign_id", "content", "owner", "reason"),
         *("opportunity_stage", "currency", "purpose", "attribute", "subject_type", "mapping_version"),
+        *("account_id", "opportunity_id", "subscription_id", "deal_id", "conversion_id"),
     }
 )
 
@@ -99,13 +100,13 @@ class FactRows:
 
         Args:
             schema: the columns of facts; `unit` is not kept.
-            codes: of the texts that many facts share; several types may have the same.
+            codes: of the texts in `CODED` and of identifiers; several types may have the same.
         """
         self._schema = pl.Schema({name: kind for name, kind in schema.items() if name != "unit"})
         self._packed = {
-            name: pl.Categorical(codes) if name in REPEATED else pl.List(pl.Categorical(codes))
+            name: pl.Categorical(codes) if name in CODED else pl.List(pl.Categorical(codes))
             for name, kind in self._schema.items()
-            if (name in REPEATED and kind == pl.String) or name == "identifiers"
+            if (name in CODED and kind == pl.String) or name == "identifiers"
         }
         self._frames: list[pl.DataFrame] = []
         self._heads: Int32Array = np.full(16, NO_ROW, dtype=np.int32)
