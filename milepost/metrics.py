@@ -47,6 +47,11 @@ SECONDS = Counter(
     ("step", "clock"),
     registry=REGISTRY,
 )
+FILES_WAITING = Gauge(
+    "milepost_bus_files_waiting",
+    "Files of facts on the bus that the stitch has not taken up, such as those of a backfill.",
+    registry=REGISTRY,
+)
 PARKED = Gauge(
     "milepost_parked_facts",
     "Facts set aside because an audit withheld them; the rest was published.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import apache_beam as beam
@@ -13,14 +15,27 @@ from connectors.kafka.offsets import group_offsets
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
 from pipelines.ingest_plan import Plan
-from pipelines.kafka_source import STOPPING, Share
+from pipelines.kafka_source import READING, STOPPING, Share
 from pipelines.runner import pipeline_options
 from pipelines.stream_ingest import ingest_stream
-from pipelines.stream_stitch import StitchStreamSettings, close_stitchers, stitch_stream, stitcher_of
+from pipelines.stream_stitch import (
+    StitchStreamSettings,
+    close_stitchers,
+    drop_stitchers,
+    stitch_stream,
+    stitcher_of,
+)
 from schemas.contracts import FACT_TYPES
 
 #: Under which names progress shows in Kafka.
 INGEST_GROUP, STITCH_GROUP = "milepost-ingest", "milepost-stitch"
+
+#: Seconds to wait after a first failure, and at most.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
+#: Errors by name, so that the database's driver is not imported for its name.
+_PASSING = ("KafkaUnreachableError", "NotAcknowledgedError", "SchemaRegistryError", "DatabaseError")
+
+_logger = logging.getLogger(__name__)
 
 
 def run_ingest(plan: Plan, settings: KafkaSettings, options: Sequence[str], *, once: bool = False) -> None:
@@ -60,17 +75,48 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
         stitch_stream(pipeline, share, settings)
 
     try:
-        _run_terms(build, options, once=once)
+        _run_terms(build, options, once=once, failed=drop_stitchers)
     finally:
         close_stitchers()
 
 
-def _run_terms(build: Callable[[beam.Pipeline], None], options: Sequence[str], *, once: bool) -> None:
+def _run_terms(
+    build: Callable[[beam.Pipeline], None],
+    options: Sequence[str],
+    *,
+    once: bool,
+    failed: Callable[[], None] = lambda: None,
+) -> None:
+    """Run term after term; what passes by itself, such as a broker or a database that is away, is waited for.
+
+    `failed` is called after a term that failed, before the next one begins where the last good bundle ended.
+    """
+    wait = FIRST_WAIT
     while True:
-        with beam.Pipeline(options=pipeline_options(options, streaming=True)) as pipeline:
-            build(pipeline)
+        began = time.monotonic()
+        try:
+            with beam.Pipeline(options=pipeline_options(options, streaming=True)) as pipeline:
+                build(pipeline)
+        except Exception as error:
+            failed()
+            READING.clear()
+            reason = _passing(error)
+            if once or reason is None:
+                raise
+            wait = FIRST_WAIT if time.monotonic() - began > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
+            _logger.warning("%s; trying again in %.0f s", reason, wait)
+            STOPPING.wait(wait)
         if once or STOPPING.is_set():
             return
+
+
+def _passing(error: BaseException | None) -> str | None:
+    """Say what has failed where that may pass by itself; None for everything else."""
+    while error is not None:
+        if type(error).__name__ in _PASSING:
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _share(

@@ -100,6 +100,14 @@ def close_stitchers() -> None:
         stitcher.close()
 
 
+def drop_stitchers() -> None:
+    """Let go of every stitcher of this process after a failure: who knows what it holds."""
+    while _STITCHERS:
+        _, stitcher = _STITCHERS.popitem()
+        with suppress(Exception):
+            stitcher.places.close()
+
+
 class CachedPlaces:
     """Places with a cache in front of the store, for a process that keeps them."""
 
@@ -258,6 +266,7 @@ class Stitcher:
         while time.monotonic() < until:
             if not self._pieces:
                 self._pieces.extend(self._new_pieces())
+            metrics.FILES_WAITING.set(len(self._files) + bool(self._pieces))
             if not self._pieces:
                 return
             fact_type, facts, files = self._pieces.popleft()

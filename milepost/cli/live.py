@@ -48,6 +48,7 @@ def read_live(home: Path) -> dict[str, Any] | None:
         "lag": _lag(machine),
         "fates": _fates(metrics),
         "published_seconds_ago": _published_ago(metrics.get("stitch", [])),
+        "files_waiting": int(_value(metrics.get("stitch", []), "milepost_bus_files_waiting")),
         "freshness_seconds": _freshness(metrics.get("stitch", [])),
     }
 
@@ -97,8 +98,12 @@ def _fates(metrics: dict[str, list[Any]]) -> dict[str, dict[str, dict[str, int]]
 def _published_ago(samples: list[Any]) -> float | None:
     from milepost.clock import now
 
-    at = next((s.value for s in samples if s.name == "milepost_last_publication_timestamp_seconds"), 0.0)
+    at = _value(samples, "milepost_last_publication_timestamp_seconds")
     return None if not at else max(0.0, now().timestamp() - at)
+
+
+def _value(samples: list[Any], name: str) -> float:
+    return next((float(sample.value) for sample in samples if sample.name == name), 0.0)
 
 
 def _freshness(samples: list[Any]) -> dict[str, float] | None:
@@ -142,4 +147,6 @@ def print_live(live: dict[str, Any]) -> None:
     if fresh is not None:
         half, most = fresh["half_within"], fresh["99_of_100_within"]
         said += f"; half of the facts within {half:g} s, 99 of 100 within {most:g} s"
+    if live["files_waiting"]:
+        said += f"; {live['files_waiting']:,} files of facts wait to be stitched"
     out.print(f"Freshness: {said}\n")

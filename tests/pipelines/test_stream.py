@@ -122,7 +122,9 @@ def test_what_is_no_record_and_no_fact_becomes_a_dead_letter_and_harms_no_other(
     market: Market, kafka: KafkaSettings, tmp_path: Path
 ) -> None:
     place = stream_place(market, tmp_path, kafka)
-    good = b'{"activity_id": "a1", "type": "Call", "activity_date": "2024-02-03 10:00:00", "contact_id": "c1"}'
+    good = (
+        b'{"activity_id": "a1", "type": "Call", "activity_date": "2024-02-03 10:00:00", "contact_id": "c1"}'
+    )
     poison = [
         b"",
         b"not JSON",
