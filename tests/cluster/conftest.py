@@ -11,7 +11,8 @@ from milepost.parts.flink_cluster import FlinkCluster
 from milepost.parts.flink_room import NO_RIGHTS
 
 
-def _running(cluster: FlinkCluster) -> Iterator[FlinkCluster]:
+def running(cluster: FlinkCluster) -> Iterator[FlinkCluster]:
+    """Start Flink and stop it at the end; where rights are missing the test is skipped."""
     try:
         cluster.start()
     except PartError as error:
@@ -27,10 +28,10 @@ def _running(cluster: FlinkCluster) -> Iterator[FlinkCluster]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """A cluster of a job manager and a task manager of two slots."""
-    yield from _running(FlinkCluster(tmp_path_factory.mktemp("cluster")))
+    yield from running(FlinkCluster(tmp_path_factory.mktemp("cluster")))
 
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """A job server with Flink in it."""
-    yield from _running(FlinkCluster(tmp_path_factory.mktemp("embedded"), embedded=True))
+    yield from running(FlinkCluster(tmp_path_factory.mktemp("embedded"), embedded=True))
