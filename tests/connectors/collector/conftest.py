@@ -84,7 +84,9 @@ def collector(start: Callable[..., Collector]) -> Collector:
 @pytest.fixture(scope="session")
 def shared_broker() -> Iterator[KafkaBroker]:
     """One broker for all tests of this package."""
-    with running_broker() as running:
+    # One that was killed may come back only when its old session is over: 9 s unless set.
+    soon = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+    with running_broker(properties=soon) as running:
         yield running
 
 
