@@ -23,6 +23,7 @@ from connectors.kafka.settings import KafkaSettings
 
 _FETCH_BYTES = 16 * 1024 * 1024
 _PARTITION_BYTES = 4 * 1024 * 1024
+_ANSWER_MILLISECONDS = 10_000
 
 
 class Consumer:
@@ -120,7 +121,7 @@ class Consumer:
         wanted = list(partitions)
         with explained(self._settings):
             found = self._client.offsets_for_times(
-                {TopicPartition(*partition): milliseconds for partition in wanted}
+                {TopicPartition(*partition): milliseconds for partition in wanted}, _ANSWER_MILLISECONDS
             )
         ends = self.end_offsets(wanted)
         return {
@@ -160,5 +161,5 @@ class Consumer:
 
     def _ends(self, ask: Any, partitions: Iterable[Partition]) -> dict[Partition, int]:
         with explained(self._settings):
-            found = ask([TopicPartition(*partition) for partition in partitions])
+            found = ask([TopicPartition(*partition) for partition in partitions], _ANSWER_MILLISECONDS)
         return {Partition(*partition): offset for partition, offset in found.items()}

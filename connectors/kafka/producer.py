@@ -107,6 +107,7 @@ class Producer:
         self._waiting: deque[Delivery] = deque()
         self._lock = threading.Lock()
         self._turn = 0
+        self._is_closed = False
         self._client = self._open()
 
     def __enter__(self) -> Self:
@@ -179,11 +180,9 @@ class Producer:
 
     def close(self, timeout: float = 10.0) -> None:
         """Let go of the connections, after at most `timeout` seconds for what is on its way; see `flush`."""
-        try:
-            self._client.close(timeout)
-        except KafkaError:
-            # What is still on its way is told by `flush` and `Delivery.wait`.
-            self._client.close(0)
+        with self._lock:
+            self._is_closed = True
+        _let_go(self._client, timeout)
 
     def _open(self) -> Any:
         milliseconds = int((self.patience - _SLACK_SECONDS) * 1000)
@@ -203,8 +202,10 @@ class Producer:
     def _usable_client(self) -> Any:
         """Give kafka-python's producer; a new one where it has given up after an error that no retry helps."""
         with self._lock:
+            if self._is_closed:
+                raise NotAcknowledgedError("the producer is closed; open a new one")
             if self._client._transaction_manager.has_fatal_error():
-                self._client.close(0)
+                _let_go(self._client, 0)
                 self._client = self._open()
             return self._client
 
@@ -234,6 +235,16 @@ class Producer:
             time.sleep(_LOOK_SECONDS)
 
 
+def _let_go(client: Any, timeout: float) -> None:
+    try:
+        client.close(timeout)
+    except KafkaError:
+        # What is still on its way fails now, and is told by `flush` and `Delivery.wait`.
+        client._sender.force_close()
+        client._sender.join(_SLACK_SECONDS)
+        client.close(0)
+
+
 def _hand_over(client: Any, partition: Partition, records: PreparedRecords) -> PreparedBatch:
     """Give a batch to kafka-python, as it takes those that it has filled itself."""
     accumulator, batch = client._accumulator, PreparedBatch(partition, records)
@@ -241,7 +252,7 @@ def _hand_over(client: Any, partition: Partition, records: PreparedRecords) -> P
     try:
         with accumulator._tp_lock(batch.topic_partition):
             if accumulator._closed:
-                raise NotAcknowledgedError(f"topic {partition.topic}: the producer is closed; open a new one")
+                raise NotAcknowledgedError(f"topic {partition.topic}: the producer was closed meanwhile")
             accumulator._batches[batch.topic_partition].append(batch)
             accumulator._incomplete.add(batch)
     finally:

@@ -269,6 +269,46 @@ def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(tmp_path: Path, 
         assert len(found) == len(set(found)), "and nothing is there twice"
 
 
+def test_a_broker_that_goes_away_stops_nobody_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.kafka.consumer._ANSWER_MILLISECONDS", 500)
+    with running_broker(tmp_path) as broker:
+        settings = settings_for(broker)
+        ensure_topics(settings, ["web"], 90)
+        topic = raw_topic(settings, "web")
+        producer, consumer = Producer(settings), Consumer(settings)
+        consumer.assign(dict.fromkeys(consumer.partitions(topic), 0))
+        producer.send_many(topic, None, [b"first"]).wait()
+        assert poll_until_something(consumer)
+        broker.process.kill()
+        assert consumer.poll(timeout=0.2) == [], "it waits"
+        with pytest.raises(KafkaUnreachableError, match="in time"):
+            consumer.lag()
+        late = producer.send_many(topic, None, [b"late"])
+        with pytest.raises(NotAcknowledgedError, match="has not answered in time"):
+            late.wait(0.2)
+        broker.start()
+        broker.wait_ready()
+        (part,) = poll_until_something(consumer)
+        assert part.values.to_list() == [b"late"]
+        late.wait()
+        broker.process.kill()
+        lost = producer.send_many(topic, None, [b"lost"])
+        began = time.monotonic()
+        producer.close(0.2)
+        consumer.close()
+        with pytest.raises(NotAcknowledgedError):
+            lost.wait()
+        with pytest.raises(NotAcknowledgedError, match="is closed"):
+            producer.send_many(topic, None, [b"more"])
+        assert time.monotonic() - began < 10
+        ends = time.monotonic() + 10
+        while names := [thread.name for thread in threading.enumerate() if "kafka" in thread.name.lower()]:
+            assert time.monotonic() < ends, names
+            time.sleep(0.05)
+
+
 def test_a_broker_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.kafka.clients._ADMIN_MILLISECONDS", 500)
     settings = KafkaSettings(bootstrap_servers=("127.0.0.1:1",))
