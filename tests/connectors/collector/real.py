@@ -44,7 +44,7 @@ class Running:
         settings = {
             "port": self.port,
             "sources": SOURCES,
-            "acknowledge_seconds": 2.0,
+            "acknowledge_seconds": 20.0,
             "events_per_second": 1e9,
             **self.settings,
         }

@@ -113,7 +113,10 @@ def test_stopped_in_order_under_load(tmp_path: Path, kafka: KafkaSettings) -> No
 def test_kafka_away_and_back_and_the_collector_killed_meanwhile(
     tmp_path: Path, kafka: KafkaSettings, broker: KafkaBroker
 ) -> None:
-    with running_collector(tmp_path, kafka) as collector, Load(collector, clients=2) as load:
+    with (
+        running_collector(tmp_path, kafka, acknowledge_seconds=1.0) as collector,
+        Load(collector, clients=2) as load,
+    ):
         wait_until(lambda: load.acknowledged)
         broker.process.kill()
         wait_until(collector.waiting)
@@ -136,7 +139,7 @@ def test_broker_and_collector_killed_at_random(
     tmp_path: Path, kafka: KafkaSettings, broker: KafkaBroker, seed: int
 ) -> None:
     chance = random.Random(seed)
-    with running_collector(tmp_path, kafka) as collector, Load(collector) as load:
+    with running_collector(tmp_path, kafka, acknowledge_seconds=2.0) as collector, Load(collector) as load:
         for _ in range(5):
             time.sleep(chance.uniform(0.2, 3))
             broker.process.kill()
