@@ -27,7 +27,7 @@ from pipelines.stitch_rebuild import StitchSettings
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from warehouse.audit import AuditResult, combine_violations, judge
-from warehouse.audit.whole import count_whole_violations, planned_whole_laws
+from warehouse.audit.whole import Touched, count_whole_violations, planned_whole_laws
 from warehouse.places import Places, Warehouse
 from warehouse.store import PATH_COUNTS, Store
 
@@ -113,6 +113,7 @@ def publish_staged(
     settings: StitchSettings,
     change: Change,
     *,
+    whole: bool = True,
     step: Step = lambda _: None,
     record: Record = lambda *_: None,
 ) -> StitchReport:
@@ -122,6 +123,7 @@ def publish_staged(
         places: open ones, of which nothing is under way.
         settings: of the run; its staging holds the rows.
         change: what is recorded with them.
+        whole: ask laws of the whole of all rows, rather than of those that an increment touches.
         step: told of each step, before it is taken: `warehouse`, `audit`, `store`, `commit`, `done`.
         record: told what is rejected and quarantined.
 
@@ -135,7 +137,7 @@ def publish_staged(
         customers = _changed_customers(settings.staging, places.warehouse, change)
         fill_warehouse(settings, places.warehouse, rebuild=change.rebuild)
         step("audit")
-        result = audit(settings, places.warehouse)
+        result = audit(settings, places.warehouse, None if whole else _touched(settings.staging))
         report = stitch_report(settings, change, publication, result)
         if not result.passed:
             raise AuditWithheldError(report)
@@ -182,13 +184,10 @@ def _changed_customers(staging: Staging, warehouse: Warehouse, change: Change) -
     """Name the customers whose journeys change or go, before the tables do."""
     if not change.announce:
         return pl.Series(dtype=pl.String)
-    coming = [read_whole(path).get_column("customer_id") for path in staging.files("tables", "journeys")]
     if change.rebuild:
-        going = [warehouse.column("journeys", "customer_id")]
-    else:
-        gone = staging.path("gone", "journeys")
-        going = [read_whole(gone).get_column("customer_id")] if gone.exists() else []
-    return pl.concat([pl.Series(dtype=pl.String), *coming, *going])
+        coming = [read_whole(path).get_column("customer_id") for path in staging.files("tables", "journeys")]
+        return pl.concat([*coming, warehouse.column("journeys", "customer_id")])
+    return pl.concat(_staged_keys(staging, "journeys", "customer_id"))
 
 
 def staged_fates(staging: Staging) -> pl.DataFrame:
@@ -207,15 +206,39 @@ def staged_quarantined(staging: Staging) -> pl.DataFrame:
     return staging.read("quarantined", schema=QUARANTINED)
 
 
-def audit(settings: StitchSettings, warehouse: Warehouse) -> AuditResult:
-    """Judge what was counted in the staged rows, and the laws of the whole as the open transaction sees the tables."""
+def audit(settings: StitchSettings, warehouse: Warehouse, touched: Touched | None = None) -> AuditResult:
+    """Judge what was counted in the staged rows, and the laws of the whole as the open transaction sees the tables.
+
+    `touched` keeps to what an increment changes.
+    """
     staging = settings.staging
     planned = [
         name for path in staging.files("planned") for name in read_whole(path).get_column("expectation")
     ]
     counted = [read_whole(path) for path in staging.files("violations")]
-    counted.append(count_whole_violations(warehouse, settings.vocabulary))
+    counted.append(count_whole_violations(warehouse, settings.vocabulary, touched))
     return judge(combine_violations(counted), sorted({*planned, *planned_whole_laws()}))
+
+
+def _touched(staging: Staging) -> Touched:
+    """Name the spend, and the touchpoints that go, that an increment's laws of the whole depend on."""
+    spend = [
+        *_staged_keys(staging, "spend", "event_id"),
+        *_staged_keys(staging, "spend_shares", "spend_id"),
+    ]
+    gone = _staged_gone(staging, "touchpoints", "event_id")
+    return Touched(pl.concat([pl.Series(dtype=pl.String), *spend]), gone)
+
+
+def _staged_keys(staging: Staging, name: str, column: str) -> list[pl.Series]:
+    """Give a column of the key of rows that come, change or go."""
+    coming = [read_whole(path).get_column(column) for path in staging.files("tables", name)]
+    return [*coming, _staged_gone(staging, name, column)]
+
+
+def _staged_gone(staging: Staging, name: str, column: str) -> pl.Series:
+    path = staging.path("gone", name)
+    return read_whole(path).get_column(column) if path.exists() else pl.Series(dtype=pl.String)
 
 
 def _summed_path_counts(staging: Staging) -> pl.DataFrame:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from schemas.vocabulary import load_vocabulary
 from tests.postgresql import Cluster, cluster, needs_postgresql
+from warehouse.places import Warehouse, places_of
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,15 @@ def make_place(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str]
 def place(request: pytest.FixtureRequest, make_place: Callable[[str], Place]) -> Place:
     """Give empty places of each kind."""
     return make_place(request.param)
+
+
+@contextmanager
+def filled(place: Place, tables: Mapping[str, pl.DataFrame]) -> Iterator[Warehouse]:
+    """Open a warehouse whose tables have these rows."""
+    with places_of(place.home, place.store_url) as places:
+        places.warehouse.create(load_vocabulary())
+        with places.warehouse.transaction():
+            for name, rows in tables.items():
+                rows.write_parquet(place.home / f"{name}.parquet")
+                places.warehouse.replace_rows(name, [place.home / f"{name}.parquet"])
+        yield places.warehouse

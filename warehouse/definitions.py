@@ -253,18 +253,17 @@ def read_frame(
     """Read a base table, or the rows that an SQL condition selects, as a frame of the table's types."""
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     query = f'SELECT {names} FROM "{schema}"."{table.name}" WHERE {where}'  # noqa: S608
-    return in_types_of(table, connection.sql(query).pl())
+    return in_types(connection.sql(query).pl(), table.polars_schema)
 
 
-def in_types_of(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Give rows with some of a table's columns the types that frames of the table have; plain timestamps are UTC."""
-    schema = table.polars_schema
+def in_types(rows: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Give rows the types that frames have; plain timestamps are UTC."""
     plain = [
         pl.col(name).dt.replace_time_zone("UTC")
         for name, kind in rows.schema.items()
         if isinstance(kind, pl.Datetime) and kind.time_zone is None
     ]
-    return rows.with_columns(plain).cast({name: schema[name] for name in rows.columns})
+    return rows.with_columns(plain).cast({name: types[name] for name in rows.columns})
 
 
 Change = Literal["append", "replace"]

@@ -35,7 +35,7 @@ class Warehouse(Protocol):
         """Put the rows of Parquet files into a table, in place of all that it holds."""
 
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
-        """Take rows out of a table by the columns of its key."""
+        """Take rows out of a table by the columns of its key; others that rows have too may help to find them."""
 
     def insert_files(self, name: str, paths: Sequence[Path]) -> None:
         """Add rows to a table from Parquet files; a column that no file has is NULL."""

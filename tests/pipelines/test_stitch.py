@@ -127,11 +127,10 @@ def test_a_publication_says_what_it_is(place: Place) -> None:
     put(place, to_frames(hostile_facts(7, 60)), 0)
     report = stitch_home(place, Rules())
     with places_of(place.home, place.store_url, reading=True) as places:
-        tables = load_tables()
-        listed = {name: ", ".join(c.name for c in tables[name].columns) for name in ("publications", "clock")}
-        (row,) = places.warehouse.query(
-            f"SELECT {listed['publications']} FROM journey.publications", "publications"
-        ).to_dicts()
+        table = load_tables()["publications"]
+        listed = ", ".join(column.name for column in table.columns)
+        query = f"SELECT {listed} FROM journey.publications"
+        (row,) = places.warehouse.query(query, table.polars_schema).to_dicts()
         (as_of,) = places.warehouse.column("clock", "as_of")
     assert report.publication is not None
     assert row["publication_id"] == report.publication.publication_id

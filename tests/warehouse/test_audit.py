@@ -15,7 +15,8 @@ import pytest
 from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.tables import load_tables
 from schemas.vocabulary import load_vocabulary
-from tests.warehouse.filling import STORY, at, frame, warehouse
+from tests.places import Place, filled
+from tests.warehouse.filling import STORY, at, frame
 from warehouse.audit import (
     audit,
     combine_violations,
@@ -27,8 +28,7 @@ from warehouse.audit import (
 )
 from warehouse.audit.expectations import fact_expectations, load_laws, table_expectations
 from warehouse.audit.laws import LAWS
-from warehouse.definitions import write_frames
-from warehouse.embedded.tables import EmbeddedWarehouse
+from warehouse.audit.whole import Touched
 
 TABLES = {name: table.empty() for name, table in load_tables().items()} | {
     name: frame(name, rows) for name, rows in STORY.items()
@@ -167,16 +167,33 @@ def test_examples_are_at_most_twenty() -> None:
         ("spend_shares", 0, {"spend_id": "nothing"}),
     ],
 )
-def test_the_database_says_of_the_whole_what_frames_say(table: str, row: int, values: dict[str, Any]) -> None:
+def test_the_database_says_of_the_whole_what_frames_say(
+    table: str, row: int, values: dict[str, Any], place: Place
+) -> None:
     tables = changed(table, row, **values)
-    connection = warehouse({})
-    write_frames(connection, tables)
-    names = planned_whole_laws()
     columns = ["expectation", "violations", "rows", "examples"]
-    by_frames = count_violations(tables).filter(pl.col("expectation").is_in(names))
-    by_database = count_whole_violations(EmbeddedWarehouse(connection))
-    assert by_database.select(columns).rows() == by_frames.select(columns).rows()
+    by_frames = count_violations(tables).filter(pl.col("expectation").is_in(planned_whole_laws()))
+    everything = Touched(
+        pl.concat([tables["spend"]["event_id"], tables["spend_shares"]["spend_id"]]),
+        tables["touchpoints"]["event_id"],
+    )
+    with filled(place, tables) as database, database.transaction():
+        of_all = count_whole_violations(database)
+        of_touched = count_whole_violations(database, touched=everything)
+        of_nothing = count_whole_violations(database, touched=Touched(*[pl.Series(dtype=pl.String)] * 2))
+    assert of_all.select(columns).rows() == by_frames.select(columns).rows()
     assert by_frames["violations"].sum() == 0 or values
+    found = ["expectation", "violations", "examples"]
+    assert of_touched.select(found).rows() == by_frames.select(found).rows()
+    assert of_nothing.filter(pl.col("expectation") != "channel_credits_sum_to_conversions")["rows"].sum() == 0
+
+
+def test_shares_of_a_touchpoint_that_goes_are_asked_of(place: Place) -> None:
+    tables = changed("spend_shares", 0, touch_id="gone")
+    gone = Touched(pl.Series(dtype=pl.String), pl.Series(["gone"]))
+    with filled(place, tables) as database, database.transaction():
+        found = count_whole_violations(database, touched=gone)
+    assert dict(found.select("expectation", "violations").rows())["shares_name_spend_and_touch"] == 1
 
 
 # ------------------------------------------------------------------------------------------- the audit

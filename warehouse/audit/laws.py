@@ -34,21 +34,30 @@ def _units(column: str = "credit") -> pl.Expr:
     return units
 
 
-def with_credit_sums(tables: Tables) -> Tables:
-    """Add the sums of credits by conversion and model, which several laws read: grouping them is the costly part."""
-    if "credits" not in tables:
-        return tables
-    sums = (
-        tables["credits"]
-        .group_by("conversion_id", "model")
-        .agg(
-            _units().sum(),
-            pl.col("amount_micros", "net_micros").sum(),
-            pl.col("currency").first(),
-            currencies=pl.col("currency").n_unique(),
+def with_sums(tables: Tables) -> Tables:
+    """Add what laws read of groups of rows, which is the costly part.
+
+    `credit_sums` has the credits by conversion and model; `conversion_sums` the conversions by currency, as
+    `currency`, `number`, `amount_micros`.
+    """
+    sums = {}
+    if "credits" in tables:
+        sums["credit_sums"] = (
+            tables["credits"]
+            .group_by("conversion_id", "model")
+            .agg(
+                _units().sum(),
+                pl.col("amount_micros", "net_micros").sum(),
+                pl.col("currency").first(),
+                currencies=pl.col("currency").n_unique(),
+            )
         )
-    )
-    return {**tables, "credit_sums": sums}
+    if "conversions" in tables:
+        by_currency = tables["conversions"].group_by("currency")
+        sums["conversion_sums"] = by_currency.agg(
+            pl.len().cast(pl.Int64).alias("number"), pl.col("amount_micros").sum()
+        )
+    return {**tables, **sums}
 
 
 def _credits_sum_to_conversion(tables: Tables, _: Vocabulary) -> pl.Series:
@@ -80,11 +89,7 @@ def _conversions_credited_by_every_model(tables: Tables, _: Vocabulary) -> pl.Se
 
 
 def _channel_credits_sum_to_conversions(tables: Tables, _: Vocabulary) -> pl.Series:
-    conversions = (
-        tables["conversions"]
-        .group_by("currency")
-        .agg(pl.len().alias("number"), pl.col("amount_micros").sum())
-    )
+    conversions = tables["conversion_sums"]
     models = tables["channel_credits"].select("model").unique()
     sums = (
         tables["channel_credits"]

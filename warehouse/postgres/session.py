@@ -11,7 +11,7 @@ import adbc_driver_postgresql.dbapi as driver  # type: ignore[import-untyped]
 import polars as pl
 import pyarrow as pa
 
-from warehouse.definitions import without_time_zones
+from warehouse.definitions import in_types, without_time_zones
 from warehouse.postgres.url import masked, without_password
 
 #: The oldest server that lets go of a transaction whose client has died.
@@ -114,10 +114,11 @@ class Session:
         return found
 
     def frame(self, query: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """Give the rows of a query as a frame of these types, in the order of the query's columns."""
+        """Give the rows of a query, its columns in these types."""
         self._cursor.execute(query)
         found = pl.DataFrame(_plain_table(self._cursor.fetch_arrow_table()))
-        return _in_types(found, {name: schema[name] for name in found.columns})
+        unsigned = [name for name in found.columns if schema[name] == pl.UInt64]
+        return in_types(found.with_columns(pl.col(unsigned).reinterpret(signed=False)), schema)
 
     def batches(self, query: str) -> pa.RecordBatchReader:
         """Give the rows of a query batch by batch; read them to their end before anything else is asked.
@@ -234,15 +235,3 @@ def _plain_table(table: pa.Table) -> pa.Table:
             texts = pa.chunked_array([chunk.storage for chunk in column.chunks], field.type.storage_type)
             table = table.set_column(place, field.name, texts)
     return table
-
-
-def _in_types(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    columns = []
-    for name, kind in schema.items():
-        column = pl.col(name)
-        if kind == pl.UInt64:
-            column = column.reinterpret(signed=False)
-        elif isinstance(kind, pl.Datetime):
-            column = column.dt.replace_time_zone("UTC")
-        columns.append(column)
-    return frame.select(columns).cast(pl.Schema(schema))

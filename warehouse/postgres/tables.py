@@ -107,7 +107,8 @@ class PostgresWarehouse:
                 self.session.execute(
                     "INSERT INTO journey.warehouse_version VALUES ($1, $2)", WAREHOUSE_VERSION, definitions
                 )
-        self._created = True
+        # What was changed in a transaction that others have opened may yet be undone.
+        self._created = not changed
         return changed
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -120,10 +121,11 @@ class PostgresWarehouse:
         """Put the rows of Parquet files into a table, in place of all that it holds.
 
         Rows are deleted one by one: emptying the table at a stroke would show readers of the publication before an
-        empty table. A table that is empty gets its indexes at the end, which is several times quicker.
+        empty table. Before the first publication, when there is nothing to read, indexes are made at the end, which is
+        several times quicker and lets no reader in meanwhile.
         """
-        ((filled,),) = self.session.rows(f"SELECT EXISTS (SELECT FROM journey.{name})")  # noqa: S608
-        if filled:
+        ((published,),) = self.session.rows("SELECT EXISTS (SELECT FROM journey.publications)")
+        if published:
             self.session.execute(f"DELETE FROM journey.{name}")  # noqa: S608
             self.insert_files(name, paths)
             return
@@ -137,7 +139,7 @@ class PostgresWarehouse:
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""
         matches = " AND ".join(f'kept."{column}" = gone."{column}"' for column in self.tables[name].key)
-        with self.asking(f"gone_{name}", keys):
+        with self.asking(f"gone_{name}", keys.select(self.tables[name].key)):
             self.session.execute(
                 f"DELETE FROM journey.{name} AS kept USING gone_{name} AS gone WHERE {matches}"  # noqa: S608
             )
