@@ -1,4 +1,7 @@
-"""Which facts stand: of one event_id the greatest revision, then the smallest received_at, then the canonical bytes."""
+"""Which facts stand: of one event_id the greatest revision, then the smallest received_at, then the canonical bytes.
+
+A fact that an older mapping made gives way to one of today's, whatever they say.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from schemas.contracts import frame_schema
 #: Columns that say what a fact was made from: the bus keeps them, the fold has no use for them.
 PROVENANCE = ("raw_ids", "mapping_version")
 
-#: Columns that say how a fact arrived, not what it says; `is_new`, `unit` and `key` are marks that a run gives it.
-ARRIVAL_COLUMNS = ("received_at", *PROVENANCE, "is_new", "unit", "key")
+#: Marks that a run gives a fact; `is_older` is that of an older mapping's.
+RUN_MARKS = ("is_new", "is_older", "unit", "key")
+
+#: Columns that say how a fact arrived, not what it says.
+ARRIVAL_COLUMNS = ("received_at", *PROVENANCE, *RUN_MARKS)
 
 
 def working_schema(name: str) -> pl.Schema:
@@ -73,7 +79,8 @@ def stand(facts: pl.DataFrame) -> Standing:
     """Choose the facts that stand.
 
     Args:
-        facts: facts of one type with the columns of their contract, in any order, with any repeats.
+        facts: facts of one type with the columns of their contract, in any order, with any repeats; with `is_older`
+            (Boolean) where some may be an older mapping's.
 
     Returns:
         The standing facts in the order of the input, and the others with their fate.
@@ -88,9 +95,12 @@ def stand(facts: pl.DataFrame) -> Standing:
     else:
         ordered = ordered.with_columns(pl.lit("").alias("_canonical"))
     first = pl.col("event_id") != pl.col("event_id").shift(1).fill_null("")
+    outdated = pl.col("revision") < pl.col("revision").first().over("event_id")
+    if "is_older" in ordered.columns:
+        outdated |= pl.col("is_older") & ~pl.col("is_older").first().over("event_id")
     ordered = ordered.with_columns(
         first.alias("_stands"),
-        pl.when(pl.col("revision") < pl.col("revision").first().over("event_id"))
+        pl.when(outdated)
         .then(pl.lit("superseded"))
         .when(pl.col("_canonical") == pl.col("_canonical").first().over("event_id"))
         .then(pl.lit("duplicate"))
@@ -117,8 +127,9 @@ def _in_order(facts: pl.DataFrame, *canonical: str) -> pl.DataFrame:
 
     Skew-corrected times of one delivery may differ where nothing else does: the earliest stands.
     """
+    older = ["is_older"] if "is_older" in facts.columns else []
     last = ["occurred_at"] if "occurred_at" in facts.columns else []
-    keys = ["event_id", "revision", "received_at", *canonical, *last]
+    keys = ["event_id", *older, "revision", "received_at", *canonical, *last]
     return facts.sort(keys, descending=[key == "revision" for key in keys], maintain_order=True)
 
 

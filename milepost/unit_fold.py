@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from milepost.facts import Standing, canonical_json, stand
+from milepost.facts import RUN_MARKS, Standing, canonical_json, stand
 from milepost.rules import Rules
 from milepost.stitch import Evidence, Folded, Tables, fold_subjects, identify, weigh_evidence
 from schemas.contracts import FACT_TYPES
@@ -210,7 +210,7 @@ def _refused_rows(name: str, evidence: Evidence) -> pl.DataFrame:
 
 
 def _as_rejected(facts: pl.DataFrame, error_class: str, reason: pl.Expr) -> pl.DataFrame:
-    marks = ("fate", "is_new", "unit", "key", "why")
+    marks = ("fate", "why", "mapping_version", *RUN_MARKS)
     says = facts.drop([column for column in marks if column in facts.columns])
     return facts.select(
         "source",

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -38,11 +39,12 @@ READING = threading.Event()
 class Share:
     """Partitions that are read together: the next offset of each, and where reading ends (None: never).
 
-    `group` is the name under which progress shows in Kafka; `term` ends the reading after so many seconds, None never.
+    `group` is the name under which progress shows in Kafka, None where it doesn't; `term` ends the reading after so
+    many seconds, None never.
     """
 
     positions: tuple[tuple[Partition, int], ...]
-    group: str
+    group: str | None
     ends: tuple[tuple[Partition, int], ...] | None = None
     term: float | None = None
 
@@ -164,7 +166,8 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
         if not tracker.try_claim(reached):
             return
         if batches or self.idle:
-            finalizer.register(lambda: _commit(consumer, share.group, reached))
+            if share.group is not None:
+                finalizer.register(partial(consumer.commit, share.group, dict(reached)))
             if batches:
                 earliest = min(int(batch.timestamps[-1]) for batch in batches)
                 watermark.set_watermark(Timestamp(micros=earliest * 1000))
@@ -209,7 +212,3 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
         if share.term is not None and self._began is not None and time.monotonic() - self._began > share.term:
             return True
         return share.ends is not None and all(positions[at] >= end for at, end in share.ends)
-
-
-def _commit(consumer: Consumer, group: str, positions: tuple[tuple[Partition, int], ...]) -> None:
-    consumer.commit(group, dict(positions))

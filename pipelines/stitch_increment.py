@@ -22,7 +22,6 @@ from pipelines.staging import read_frames
 from pipelines.stitch_rebuild import Spill, StitchSettings, stage_violations, staged_schema
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
-from schemas.vocabulary import Vocabulary
 from warehouse.audit import quarantine
 from warehouse.places import Places, places_of
 from warehouse.store import Store
@@ -110,13 +109,11 @@ def stitch_increment(
     touched = find_touched(nodes, store)
     known = store.load_facts(touched.units)
     before = {
-        name: _marked(
-            frame, touched.units_of(frame.get_column("unit").to_numpy()), name, vocabulary, new=False
-        )
+        name: _marked(frame, touched.units_of(frame.get_column("unit").to_numpy()), name, settings, new=False)
         for name, frame in known.items()
     }
     added = {
-        name: _marked(frame, touched.units_of(frame.get_column("key").to_numpy()), name, vocabulary, new=True)
+        name: _marked(frame, touched.units_of(frame.get_column("key").to_numpy()), name, settings, new=True)
         for name, frame in facts.items()
     }
     change = fold_change(before, added, quarantine, vocabulary, rules)
@@ -165,12 +162,17 @@ def find_touched(nodes: list[Nodes], store: Store) -> Touched:
 
 
 def _marked(
-    facts: pl.DataFrame, units: pl.Series, name: str, vocabulary: Vocabulary, *, new: bool
+    facts: pl.DataFrame, units: pl.Series, name: str, settings: StitchSettings, *, new: bool
 ) -> pl.DataFrame:
     """Give facts their marks and the types of staged ones."""
-    schema = staged_schema(name, vocabulary)
+    schema = staged_schema(name, settings.vocabulary)
     marked = facts.with_columns(units.alias("unit").cast(pl.UInt64)).select(list(schema)).cast(schema)
-    return marked.with_columns(pl.lit(new).alias("is_new"))
+    marks = [pl.lit(new).alias("is_new")]
+    if settings.versions:
+        # What came from files has none: the bus forgets what an older mapping made of a file.
+        todays = pl.col("mapping_version").is_in(sorted(settings.versions))
+        marks.append((~todays).fill_null(value=False).alias("is_older"))
+    return marked.with_columns(marks)
 
 
 class _Across:
@@ -285,7 +287,7 @@ class _Across:
             return None
         facts = self.store.load_facts(units.to_numpy())
         marked = {
-            name: _marked(frame, frame.get_column("unit"), name, self.settings.vocabulary, new=False)
+            name: _marked(frame, frame.get_column("unit"), name, self.settings, new=False)
             for name, frame in facts.items()
         }
         return fold_units(marked, quarantine, self.settings.vocabulary, self.settings.rules).folded
@@ -327,6 +329,10 @@ def _campaign_touches(fold: UnitState) -> pl.DataFrame:
     )
 
 
+#: Columns, never null, by which a warehouse without indexes finds rows that go sooner than by their key.
+_FOUND_BY = {"touchpoints": ("occurred_at",)}
+
+
 def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, new: pl.DataFrame) -> None:
     """Stage the keys of rows that go or change, and the rows that come or change."""
     if not old.height and not new.height:
@@ -334,7 +340,7 @@ def _stage_difference(settings: StitchSettings, name: str, old: pl.DataFrame, ne
     stays_in_old, stays_in_new = unchanged(old, new, list(load_tables()[name].key))
     gone, coming = old.filter(~stays_in_old), new.filter(~stays_in_new)
     if gone.height:
-        settings.staging.write(gone.select(load_tables()[name].key), "gone", name)
+        settings.staging.write(gone.select(*load_tables()[name].key, *_FOUND_BY.get(name, ())), "gone", name)
     if coming.height:
         settings.staging.write(coming, "tables", name, "increment")
 
@@ -344,7 +350,9 @@ def _stage_facts(settings: StitchSettings, change: UnitChange) -> None:
     for name in FACT_TYPES:
         coming, gone = change.new.standing[name].filter("is_new"), change.gone[name]
         if coming.height:
-            settings.staging.write(coming.drop("is_new"), "facts", name, "increment")
+            settings.staging.write(
+                coming.drop("is_new", "is_older", strict=False), "facts", name, "increment"
+            )
         if len(gone):
             settings.staging.write(gone.to_frame(), "gone_facts", name)
 

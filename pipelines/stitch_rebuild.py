@@ -41,12 +41,13 @@ STAGED = ".parquet"
 
 @dataclass(frozen=True)
 class StitchSettings:
-    """What the steps of a run share."""
+    """What the steps of a run share; `versions` are those of today's mappings of streams."""
 
     staging: Staging
     vocabulary: Vocabulary
     rules: Rules
     run_id: str
+    versions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import apache_beam as beam
 
@@ -16,8 +17,9 @@ from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
 from pipelines.ingest_plan import Plan
 from pipelines.kafka_source import READING, STOPPING, Share
-from pipelines.runner import pipeline_options
+from pipelines.runner import pipeline_options, runs_elsewhere
 from pipelines.stream_ingest import ingest_stream
+from pipelines.stream_jobs import run_jobs
 from pipelines.stream_stitch import (
     StitchStreamSettings,
     close_stitchers,
@@ -54,7 +56,25 @@ def run_ingest(plan: Plan, settings: KafkaSettings, options: Sequence[str], *, o
         share = _share(settings, topics, INGEST_GROUP, None, once=once, term=term)
         ingest_stream(pipeline, [share], plan, settings)
 
-    _run_terms(build, options, once=once)
+    if runs_elsewhere(options) and not once:
+        run_jobs(build, options, INGEST_GROUP, term, STOPPING, READING)
+    else:
+        _run_terms(build, options, once=once)
+
+
+def run_replay(plan: Plan, settings: KafkaSettings, options: Sequence[str], since: datetime | None) -> None:
+    """Map the raw records of the plan's sources once more that came in since a time, or all that are still there."""
+    topics = [raw_topic(settings, source) for source in plan.versions]
+    with Consumer(settings) as consumer:
+        partitions = [at for topic in topics for at in consumer.partitions(topic)]
+        if since is None:
+            first = consumer.beginning_offsets(partitions)
+        else:
+            first = consumer.offsets_at(partitions, int(since.timestamp() * 1000))
+        ends = consumer.end_offsets(partitions)
+    share = Share(tuple(sorted(first.items())), None, tuple(sorted(ends.items())))
+    with beam.Pipeline(options=pipeline_options(options, streaming=True, ends=True)) as pipeline:
+        ingest_stream(pipeline, [share], plan, settings)
 
 
 def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: bool = False) -> None:
@@ -66,16 +86,22 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
         once: end when everything that is there at the beginning has been worked off.
     """
     topics = [fact_topic(settings.kafka, name) for name in (*FACT_TYPES, DEAD_LETTERS)]
+    term = settings.stream.term_seconds
 
     def build(pipeline: beam.Pipeline) -> None:
         known = stitcher_of(settings).places.store.offsets()
+        if runs_elsewhere(options):
+            # It is the worker's to hold.
+            close_stitchers()
         stored = {Partition(*at): offset for at, offset in known.items()}
-        term = settings.stream.term_seconds
         share = _share(settings.kafka, topics, STITCH_GROUP, stored, once=once, term=term)
         stitch_stream(pipeline, share, settings)
 
     try:
-        _run_terms(build, options, once=once, failed=drop_stitchers)
+        if runs_elsewhere(options) and not once:
+            run_jobs(build, options, STITCH_GROUP, term, STOPPING, READING)
+        else:
+            _run_terms(build, options, once=once, failed=drop_stitchers)
     finally:
         close_stitchers()
 
@@ -95,7 +121,7 @@ def _run_terms(
     while True:
         began = time.monotonic()
         try:
-            with beam.Pipeline(options=pipeline_options(options, streaming=True)) as pipeline:
+            with beam.Pipeline(options=pipeline_options(options, streaming=True, ends=once)) as pipeline:
                 build(pipeline)
         except Exception as error:
             failed()

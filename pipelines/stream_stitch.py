@@ -28,6 +28,7 @@ from milepost.units import find_nodes
 from pipelines.announce import Announcer
 from pipelines.kafka_source import Delivery, ReadKafka, Share
 from pipelines.letters import micros, stitch_letters
+from pipelines.mapping_versions import remember_versions
 from pipelines.staging import Staging
 from pipelines.stitch import FactFile, facts_on, publish_increment
 from pipelines.stitch_publish import AuditWithheldError, Change, StitchReport
@@ -56,6 +57,7 @@ class StitchStreamSettings:
     vocabulary: Vocabulary
     rules: Rules
     rules_hash: str
+    versions: Mapping[str, str]
     store_url: str | None = field(default=None, repr=False)
 
 
@@ -147,6 +149,7 @@ class Stitcher:
         self._known_registry: tuple[int, int] | None = None
         self._files: list[FactFile] = []
         self._pieces: deque[Piece] = deque()
+        remember_versions(places.store, settings.versions)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -172,7 +175,11 @@ class Stitcher:
         settings = self.settings
         run = f"batch-{uuid.uuid4().hex}"
         return StitchSettings(
-            Staging(str(settings.home / "staging" / run)), settings.vocabulary, settings.rules, run
+            Staging(str(settings.home / "staging" / run)),
+            settings.vocabulary,
+            settings.rules,
+            run,
+            frozenset(settings.versions.values()),
         )
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from milepost.cli.init import init
 from milepost.cli.journey import journey
 from milepost.cli.manual import link, retract, unlink
 from milepost.cli.map import map_source
+from milepost.cli.replay_stream import replay
 from milepost.cli.run import PASS_ON, demo, run
 from milepost.cli.simulate import simulate
 from milepost.cli.status import status
@@ -67,6 +68,7 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
         (up, ["milepost up", "milepost up --store postgresql://milepost@db.example/milepost"]),
         (down, ["milepost down"]),
         (backfill, ["milepost backfill", "milepost backfill --source web"]),
+        (replay, ["milepost replay --source web", "milepost replay --source web --from 2026-05-01"]),
     ],
     "Look": [
         (status, ["milepost status", "milepost status --json | jq .open_dead_letters"]),
@@ -98,7 +100,7 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
 #: Commands whose function cannot be called as they are.
 NAMES = {"map_source": "map"}
 #: Commands that pass on to Beam what they do not know.
-PASSING_ON = (run, demo, backfill)
+PASSING_ON = (run, demo, backfill, replay)
 
 
 def _examples(lines: list[str]) -> str:

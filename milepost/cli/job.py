@@ -83,7 +83,7 @@ def open_job(project: Path | None, home: Path, purpose: str, store_url: str | No
             # A stitch that `milepost up` started steps aside for as long as it takes; its store is the one meant.
             machine = Machine(loaded)
             store_url = store_url or machine.store_in_use
-            held.enter_context(machine.stitch_aside(err.print))
+            held.enter_context(machine.aside(err.print, "stitch"))
         held.enter_context(home_lock(home, purpose, now()))
         remember_project(home, loaded)
         if store_url is None:
@@ -102,7 +102,7 @@ def stitch_aside(home: Path) -> Iterator[None]:
     if project is None or not (project / PROJECT_FILE).exists():
         yield
         return
-    with Machine(load_project(project, home)).stitch_aside(err.print):
+    with Machine(load_project(project, home)).aside(err.print, "stitch"):
         yield
 
 

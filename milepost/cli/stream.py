@@ -13,7 +13,9 @@ from milepost.cli.options import HomeOption, ProjectOption, StoreOption, home_fo
 from milepost.cli.run import PASS_ON
 
 if TYPE_CHECKING:
+    from milepost.cli.job import Job
     from milepost.parts.machine import Machine
+    from pipelines.stream_stitch import StitchStreamSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,22 +59,12 @@ def stitch(
     """Stitch facts from Kafka and new files of the bus into journeys, and publish them at the set pace."""
     from milepost.cli.job import STITCHING, open_job, stitch_and_publish
     from milepost.parts.machine import Machine
-    from milepost.project import rules_hash
     from pipelines.stream import run_stitch
-    from pipelines.stream_stitch import StitchStreamSettings
 
     _stop_on_signals()
     with open_job(project, home_folder(home), STITCHING, store_url(store)) as job:
         machine = Machine(job.project)
-        settings = StitchStreamSettings(
-            home=job.home,
-            kafka=machine.kafka_settings(),
-            stream=job.project.stream,
-            vocabulary=job.vocabulary,
-            rules=job.project.rules,
-            rules_hash=rules_hash(job.project, job.vocabulary, job.key.key_id),
-            store_url=job.store_url,
-        )
+        settings = stitch_settings(machine, job)
         _tell_health(machine, "stitch", job.project.stream.stitch_metrics_port)
         # What is left of a run that died, or of settings that changed, before anything new.
         stitch_and_publish(job)
@@ -90,6 +82,24 @@ def collector(project: ProjectOption = None, home: HomeOption = None) -> None:
         machine.kafka_settings(),
         machine.project.home,
         on_ready=lambda host, port: machine.tell_address("collector", f"{host}:{port}"),
+    )
+
+
+def stitch_settings(machine: Machine, job: Job) -> StitchStreamSettings:
+    """Give what the stitch of a stream needs to know of a project."""
+    from milepost.project import rules_document
+    from pipelines.stream_stitch import StitchStreamSettings
+
+    document = rules_document(job.project, job.vocabulary, job.key.key_id)
+    return StitchStreamSettings(
+        home=job.home,
+        kafka=machine.kafka_settings(),
+        stream=job.project.stream,
+        vocabulary=job.vocabulary,
+        rules=job.project.rules,
+        rules_hash=document.hash,
+        versions=dict(document.mappings),
+        store_url=job.store_url,
     )
 
 

@@ -183,28 +183,30 @@ class Machine:
         return None if pid is None else _environment_of(pid).get(STORE_VARIABLE)
 
     @contextmanager
-    def stitch_aside(self, step: Callable[[str], None]) -> Iterator[None]:
-        """Let the home be another's meanwhile: what comes in waits on Kafka until the stitch runs again.
+    def aside(self, step: Callable[[str], None], *names: str) -> Iterator[None]:
+        """Stop parts meanwhile, those of them that run: what comes in waits on Kafka until they run again.
 
         Args:
             step: told what is done.
+            names: of the parts. Without the stitch, the home is free.
 
         Raises:
-            PartError: it does not start again.
+            PartError: one does not start again.
         """
-        process = self.process("stitch")
-        pid = process.pid
-        if pid is None:
-            yield
-            return
-        environment = _environment_of(pid)
-        step("stopping stitch for the moment; what comes in waits on Kafka …")
-        process.stop(timeout=120.0)
+        environments: dict[str, dict[str, str]] = {}
+        for name in names:
+            process = self.process(name)
+            pid = process.pid
+            if pid is not None:
+                environments[name] = _environment_of(pid)
+                step(f"stopping {name} for the moment; what comes in waits on Kafka …")
+                process.stop(timeout=120.0)
         try:
             yield
         finally:
-            step("starting stitch again …")
-            self._start_part("stitch", environment)
+            for name, environment in environments.items():
+                step(f"starting {name} again …")
+                self._start_part(name, environment)
 
 
 def _environment_of(pid: int) -> dict[str, str]:

@@ -25,7 +25,8 @@ collector: {port: 0, events_per_second: 1000000}
 MAPPING = """
 SELECT CASE type WHEN 'page' THEN 'site_visit' WHEN 'identify' THEN 'identify' ELSE 'order' END AS kind,
     CAST("timestamp" AS TIMESTAMPTZ) AS occurred_at, CAST("originalTimestamp" AS TIMESTAMPTZ) AS device_occurred_at,
-    CAST("receivedAt" AS TIMESTAMPTZ) AS received_at, anonymousId AS cookie, userId AS user, traits ->> '$.email' AS email,
+    CAST("receivedAt" AS TIMESTAMPTZ) AS received_at, anonymousId AS cookie, userId AS user,
+    traits ->> '$.email' AS email,
     CAST(properties ->> '$.total' AS DECIMAL(18, 2)) AS amount, properties ->> '$.currency' AS currency,
     messageId AS native_id
 FROM raw
@@ -107,7 +108,7 @@ class Sender:
 
 
 def _event(number: int) -> dict[str, object]:
-    """Give the event of a number: some people have a cookie, then a user, then orders; cookies are shared now and then."""
+    """Give the event of a number: people are cookies first, then users who order; two cookies are one user."""
     person = number * 7_919 % 400
     common = {
         "messageId": f"m{number}",

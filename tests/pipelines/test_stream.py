@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,3 +165,35 @@ def test_a_second_stitch_is_refused(market: Market, kafka: KafkaSettings, tmp_pa
     finally:
         first.kill()
         first.communicate()
+
+
+def test_a_replay_maps_raw_records_as_the_mapping_is_today(
+    market: Market, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    """A mapping that gave wrong kinds and ids leaves nothing behind once it is corrected and replayed."""
+    messages = [one for one in market_messages(market.place.project, repeat=0.1, seed=5) if one[0] == "mail"]
+    tables = {}
+    for name in ("right", "corrected"):
+        (tmp_path / name).mkdir()
+        mine = kafka.model_copy(update={"topic_prefix": f"{kafka.topic_prefix}.{name}"})
+        place = stream_place(market, tmp_path / name, mine)
+        mapping = place.project / "mappings" / "mail.sql"
+        right = mapping.read_text()
+        if name == "corrected":
+            wrong = right.replace("'email_opened'", "'email_clicked'")
+            wrong = wrong.replace(
+                "message_event AS", "message_event || CASE event WHEN 'flyer' THEN '!' ELSE '' END AS"
+            )
+            assert wrong != right
+            mapping.write_text(wrong)
+        send(mine, messages, RECEIVED)
+        work_off(place)
+        if name == "corrected":
+            assert digests(place) != tables["right"]
+            mapping.write_text(right)
+            done = milepost(place, "replay", "--source", "mail", "--json")
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["facts_replaced"] > 0
+        assert letters(place) == []
+        tables[name] = digests(place)
+    assert tables["corrected"] == tables["right"]
