@@ -20,7 +20,9 @@ _PORTABLE = ("portablerunner", "flinkrunner")
 _MOST_PARALLEL = 8
 
 
-def pipeline_options(options: Sequence[str] = (), *, streaming: bool = False) -> PipelineOptions:
+def pipeline_options(
+    options: Sequence[str] = (), *, streaming: bool = False, ends: bool = False
+) -> PipelineOptions:
     """Make Beam's options; without `--runner` the pipeline runs in this process.
 
     Args:
@@ -28,6 +30,7 @@ def pipeline_options(options: Sequence[str] = (), *, streaming: bool = False) ->
             win over what is added here.
         streaming: the pipeline goes on until it is cancelled. Flink then keeps checkpoints, every 2 s unless
             `--checkpointing_interval` (milliseconds) says otherwise.
+        ends: its sources come to an end, and so shall it.
     """
     given = dict.fromkeys(option.partition("=")[0] for option in options)
     flags = list(options)
@@ -35,6 +38,8 @@ def pipeline_options(options: Sequence[str] = (), *, streaming: bool = False) ->
         flags.insert(0, DEFAULT_RUNNER)
     if streaming:
         added = ("--streaming", *(_ON_FLINK if runs_elsewhere(options) else ()))
+        # Flink keeps a source open for its checkpoints' sake, unless told otherwise.
+        added += ("--shutdown_sources_after_idle_ms=0",) if ends and runs_elsewhere(options) else ()
         flags += [flag for flag in added if flag.partition("=")[0] not in given]
     # Steps are classes of modules, which workers import; nothing of this process is sent along.
     made = PipelineOptions(flags, save_main_session=False)

@@ -97,6 +97,11 @@ class FlinkCluster:
             f"--environment_config=127.0.0.1:{POOL_PORT}",
         ]
 
+    @property
+    def stream_options(self) -> list[str]:
+        """Give the options that send `milepost stream` here."""
+        return [*self.pipeline_options, f"--flink_rest={self.rest.address}"]
+
     def start(self, progress: Progress | None = None) -> None:
         """Start all parts and wait until they answer; where that fails, none is left.
 

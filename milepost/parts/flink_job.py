@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 
@@ -50,6 +51,19 @@ class FlinkJob:
                 raise PartError(f"job {self.name} does not run, it is {state}: {cause[:2000]}")
             time.sleep(_LOOK_SECONDS)
 
+    def watch(self, stopping: threading.Event, seconds: float) -> None:
+        """Return when it has run for so many seconds, or `stopping` is set.
+
+        Raises:
+            PartError: it ended by itself, with the cause; or Flink is gone.
+        """
+        end = time.monotonic() + seconds
+        while not stopping.wait(min(1.0, max(0.0, end - time.monotonic()))) and time.monotonic() < end:
+            if (state := self.state) in ENDED:
+                raise PartError(
+                    f"job {self.name} ended by itself, {state}: {self.rest.failure(self.id)[:2000]}"
+                )
+
     def savepoint(self, *, cancel: bool = False) -> str:
         """Save its state and give the savepoint's address, for `--savepoint_path`; ends the job where asked to."""
         return self.rest.savepoint(self.id, cancel=cancel)
@@ -57,6 +71,12 @@ class FlinkJob:
     def cancel(self) -> None:
         """End it; one that has ended is fine."""
         self.rest.cancel(self.id)
+
+
+def running_jobs(rest: FlinkRest, name: str) -> list[FlinkJob]:
+    """List the jobs of a name that have not ended."""
+    found = [job for job in rest.jobs() if job["name"] == name and job["state"] not in ENDED]
+    return [FlinkJob(rest, name, str(job["jid"])) for job in found]
 
 
 def submit(pipeline: beam.Pipeline, rest: FlinkRest, timeout: float = 180.0) -> FlinkJob:
@@ -73,10 +93,9 @@ def submit(pipeline: beam.Pipeline, rest: FlinkRest, timeout: float = 180.0) -> 
     name = pipeline.options.view_as(GoogleCloudOptions).job_name
     if not name:
         raise PartError("the job has no name to find it by; give --job_name")
-    known = {job["jid"]: job["state"] for job in rest.jobs() if job["name"] == name}
-    running = [job for job, state in known.items() if state not in ENDED]
-    if running:
-        raise PartError(f"job {name} runs already as {running[0]}; cancel that one first")
+    if running := running_jobs(rest, name):
+        raise PartError(f"job {name} runs already as {running[0].id}; cancel that one first")
+    known = {job["jid"] for job in rest.jobs() if job["name"] == name}
     end = time.monotonic() + timeout
     result = pipeline.run()
     while True:
