@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from milepost import __version__
-from milepost.cli import dead_letters, schema, stream, write_keys
+from milepost.cli import dead_letters, schema, stream, topics, write_keys
 from milepost.cli.backfill import backfill
 from milepost.cli.backup import backup, restore
 from milepost.cli.console import out
@@ -122,6 +122,7 @@ def _add_commands(
 _add_commands(app, COMMANDS)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Correct")
 app.add_typer(stream.app, name="stream", rich_help_panel="Run")
+app.add_typer(topics.app, name="topics", rich_help_panel="Set up")
 app.add_typer(write_keys.app, name="write-keys", rich_help_panel="Set up")
 app.add_typer(schema.app, name="schema", rich_help_panel="Set up")
 
