@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from datetime import timedelta
+from decimal import Decimal
 from functools import cache
 
 import duckdb
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.tables import load_tables
+from tests.places import Place, filled
 from tests.warehouse.filling import STORY, at, frame, warehouse
 from warehouse.definitions import write_frames
 from warehouse.digest import frame_digest, frame_digests, frames_digest, table_digests, warehouse_digest
@@ -21,9 +24,10 @@ EMPTY = {name: table.empty() for name, table in load_tables().items()}
 FRAMES = EMPTY | {name: frame(name, rows) for name, rows in STORY.items()}
 EXAMPLES = settings(max_examples=40, deadline=None)
 
-HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["\x0b\x1f\x7f", r"\u000B", "\\\x0b", "\\\\\x1a\x1a", "\x00", '"\\/\n', "é€😀\u2028", "", "\ufeff\ufffe"]
-)
+HOSTILE_TEXTS = [
+    "\x0b\x1f\x7f", r"\u000B", "\\\x0b", "\\\\\x1a\x1a", "\x00", '"\\/\n', "é€😀\u2028", "", "\ufeff\ufffe",
+]  # fmt: skip
+HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(HOSTILE_TEXTS)
 
 
 def test_a_digest_is_what_its_definition_says() -> None:
@@ -71,6 +75,45 @@ def test_database_and_frames_agree_on_hostile_values(values: list[tuple[object, 
     connection = empty_warehouse()
     write_frames(connection, {"touchpoints": frames["touchpoints"]}, "replace")
     assert table_digests(connection) == frame_digests(frames)
+
+
+def test_every_kind_of_warehouse_gives_one_digest(place: Place) -> None:
+    chance = random.Random(4)
+    texts = [
+        *HOSTILE_TEXTS,
+        *("".join(chance.choices('\x01\x1f\\"u0000é€😀 \u2028aZ_', k=6)) for _ in range(200)),
+    ]
+    texts = [text.replace("\x00", "") for text in texts]
+    touches = [
+        {
+            "event_id": f"{text}{number}",
+            "content": text or None,
+            "products": chance.choice([None, [], [text, None, "", "{NULL}", 'a"b,c'], ["NULL"]]),
+            "amount_micros": chance.choice([None, 0, 2**63 - 1, -(2**63)]),
+            "books": chance.choice([None, True, False]),
+            "occurred_at": at("2026-01-01") + timedelta(microseconds=chance.randint(-(10**16), 10**16)),
+        }
+        for number, text in enumerate(texts)
+    ]
+    credited = [
+        {"conversion_id": str(number), "credit": Decimal(number * 7_777_777_777) / 10**12, "channel": text}
+        for number, text in enumerate(texts)
+    ]
+    of_channels = [
+        {"model": "markov", "channel": text, "credit": Decimal(10**25 + number) / 10**12}
+        for number, text in enumerate(texts)
+    ]
+    days = [
+        {"event_id": text, "day": at("1970-01-01").date() + timedelta(days=n)} for n, text in enumerate(texts)
+    ]
+    frames = FRAMES | {
+        "touchpoints": frame("touchpoints", touches),
+        "credits": frame("credits", credited),
+        "channel_credits": frame("channel_credits", of_channels),
+        "spend": frame("spend", days),
+    }
+    with filled(place, frames) as database:
+        assert database.digests() == frame_digests(frames)
 
 
 def test_order_of_rows_and_columns_and_received_at_do_not_count() -> None:

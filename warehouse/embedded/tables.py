@@ -55,18 +55,20 @@ class EmbeddedWarehouse:
 
     def delete_keys(self, name: str, keys: pl.DataFrame) -> None:
         """Take rows out of a table by the columns of its key."""
-        # Looking for one column first, the one that tells most rows apart, reads the others of few rows only.
-        matches = " AND ".join(f'few."{column}" = gone."{column}"' for column in keys.columns)
-        listed = ", ".join(f'"{column}"' for column in keys.columns)
-        # Numbers are looked for faster than text.
-        first = max(
-            keys.columns, key=lambda column: (keys.schema[column] != pl.String, keys[column].n_unique())
-        )
+        matches = " AND ".join(f'rows."{column}" = gone."{column}"' for column in keys.columns)
         with self.asking("gone", keys):
+            if len(keys.columns) == 1:
+                self.connection.execute(f"DELETE FROM journey.{name} AS rows USING gone WHERE {matches}")  # noqa: S608
+                return
+            # Looking for one column first, which tells most rows apart, reads the others of few rows only.
+            listed = ", ".join(f'"{column}"' for column in keys.columns)
+            first = max(
+                keys.columns, key=lambda column: (keys.schema[column].is_temporal(), keys[column].n_unique())
+            )
             self.connection.execute(
-                f"DELETE FROM journey.{name} WHERE rowid IN (WITH few AS MATERIALIZED "  # noqa: S608
+                "WITH rows AS MATERIALIZED "
                 f'(SELECT rowid AS place, {listed} FROM journey.{name} WHERE "{first}" IN (SELECT "{first}" FROM gone))'
-                f" SELECT few.place FROM few JOIN gone ON {matches})"
+                f" DELETE FROM journey.{name} WHERE rowid IN (SELECT place FROM rows JOIN gone ON {matches})"
             )
 
     def insert_files(self, name: str, paths: Sequence[Path]) -> None:

@@ -103,20 +103,34 @@ class Session:
 
     # Statements
 
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Say what the database says, with what it means for what was being done."""
+        try:
+            yield
+        except adbc_driver_manager.Error as error:
+            raise DatabaseError(
+                f"The database {self.name} says: {str(error).strip()}. What was not committed is undone; run again "
+                "when it can be reached."
+            ) from error
+
     def execute(self, statement: str, *parameters: object) -> None:
         """Run a statement that gives nothing; its parameters are $1, $2 and so on."""
-        self._cursor.execute(statement, parameters or None)
+        with self._asked():
+            self._cursor.execute(statement, parameters or None)
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Give the few rows of a query."""
-        self._cursor.execute(query, parameters or None)
-        found: list[tuple[Any, ...]] = self._cursor.fetchall()
+        with self._asked():
+            self._cursor.execute(query, parameters or None)
+            found: list[tuple[Any, ...]] = self._cursor.fetchall()
         return found
 
     def frame(self, query: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """Give the rows of a query, its columns in these types."""
-        self._cursor.execute(query)
-        found = pl.DataFrame(_plain_table(self._cursor.fetch_arrow_table()))
+        with self._asked():
+            self._cursor.execute(query)
+            found = pl.DataFrame(_plain_table(self._cursor.fetch_arrow_table()))
         unsigned = [name for name in found.columns if schema[name] == pl.UInt64]
         return in_types(found.with_columns(pl.col(unsigned).reinterpret(signed=False)), schema)
 
@@ -125,8 +139,9 @@ class Session:
 
         Numbers with decimals come as texts.
         """
-        self._cursor.execute(query)
-        return self._cursor.fetch_record_batch()
+        with self._asked():
+            self._cursor.execute(query)
+            return self._cursor.fetch_record_batch()
 
     # Transactions
 
@@ -142,7 +157,7 @@ class Session:
             yield
         except BaseException:
             # A broken connection has rolled back already, and what broke it is what must be told.
-            with suppress(adbc_driver_manager.Error):
+            with suppress(DatabaseError):
                 self.execute("ROLLBACK")
             self._temporaries.clear()
             raise
@@ -158,8 +173,8 @@ class Session:
         """Append a frame to a table, by the names of columns, and give the number of rows."""
         if frame.is_empty():
             return 0
-        rows = _to_arrow(_plain(frame))
-        self._cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+        with self._asked():
+            self._cursor.adbc_ingest(table, _to_arrow(_plain(frame)), mode="append", db_schema_name=schema)
         return frame.height
 
     @contextmanager
@@ -175,7 +190,8 @@ class Session:
                 self.execute(f"DELETE FROM pg_temp.{name}")  # noqa: S608
             self._filled.add(name)
             if not frame.is_empty():
-                self._cursor.adbc_ingest(name, _to_arrow(frame), mode="append", temporary=True)
+                with self._asked():
+                    self._cursor.adbc_ingest(name, _to_arrow(frame), mode="append", temporary=True)
             yield
 
     @contextmanager
@@ -185,7 +201,7 @@ class Session:
         try:
             yield
         finally:
-            with suppress(adbc_driver_manager.Error):
+            with suppress(DatabaseError):
                 self._allow_whole_joins("off")
 
     def _allow_whole_joins(self, setting: str) -> None:
