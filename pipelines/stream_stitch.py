@@ -217,9 +217,9 @@ class Stitcher:
         letters = [pl.DataFrame(schema=frame_schema(DEAD_LETTERS))]
         for batch in delivery.batches:
             name = topics[batch.partition.topic]
-            values = batch.values.to_list()
-            decoded = decode_messages(name, values, self.registry)
+            decoded = decode_messages(name, batch.values, self.registry)
             if decoded.rejects:
+                values = batch.values.to_list()
                 place = Place(
                     batch.partition.topic,
                     "decode",

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from milepost.parts.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
 
@@ -38,7 +40,9 @@ def shell(script, folder, home):
 
 
 def test_the_readmes_own_project_runs(tmp_path):
-    script = next(text for _, text in fences("README.md") if "milepost init" in text)
+    script = next(
+        text for _, text in fences("README.md") if "milepost init" in text and "milepost up" not in text
+    )
     result = shell(script, tmp_path, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Awareness" in result.stdout
@@ -53,6 +57,34 @@ def test_the_readmes_mapping_runs_on_the_newcomers_rows(tmp_path):
     result = shell("cd shop && milepost map --source shop --show 3 && milepost run", tmp_path, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "site_visit" in result.stdout
+
+
+def test_the_readmes_stream_shows_the_journey_of_a_real_client(tmp_path):
+    """The README's port may be taken here: the project gets another one."""
+    blocks = fences("README.md")
+    script = next(text for _, text in blocks if "milepost up" in text)
+    visit = dict(blocks)["python visit.py"]
+    port = free_port()
+    before, after = script.split("milepost up\n")
+    assert shell(before, tmp_path, tmp_path).returncode == 0
+    project = tmp_path / "shop"
+    with (project / "milepost.yaml").open("a") as settings:
+        settings.write(f"\ncollector: {{port: {port}}}\n")
+    (project / "visit.py").write_text(visit.replace("8300", str(port)))
+    try:
+        result = shell(f"milepost up\n{after}", project, tmp_path)
+    finally:
+        shell("milepost down", project, tmp_path)
+    assert result.returncode == 0, result.stderr
+    shown = dict(blocks[blocks.index(("python visit.py", visit)) + 1 :])["text"]
+    for line in (
+        "1 conversions, booked EUR 42.50",
+        "user:42 — cookie:a-7",
+        "pricing_page_visit",
+        "EUR 42.50",
+    ):
+        assert line in shown
+        assert line in result.stdout
 
 
 def test_the_first_mapping_guide_works_step_by_step(tmp_path):
