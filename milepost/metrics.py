@@ -59,7 +59,7 @@ PARKED = Gauge(
 )
 UNIT_FACTS = Histogram(
     "milepost_unit_facts",
-    "Facts of the units of work that a batch touched: one very large one slows every batch.",
+    "Facts of the largest unit of work that a batch touched: a very large one slows every batch.",
     buckets=(1, 10, 100, 1_000, 10_000, 100_000, 1_000_000),
     registry=REGISTRY,
 )

@@ -24,6 +24,8 @@ CODED = frozenset(
 
 #: A frame is joined with the next smaller one unless it is so many times larger: few frames, seldom copied.
 _RATIO = 4
+#: A frame is not made larger than that: joining takes both in memory at a time.
+_LARGEST = 1_000_000
 
 NO_ROW = -1
 
@@ -139,9 +141,7 @@ class FactRows:
         _link(self._heads, self._following, slots, self._rows)
         self._rows = needed
         self._frames.append(self._pack(facts))
-        while len(self._frames) > 1 and self._frames[-2].height < _RATIO * self._frames[-1].height:
-            last = self._frames.pop()
-            self._frames[-1] = pl.concat([self._frames[-1], last], how="diagonal", rechunk=True)
+        self._join_frames()
 
     def take(self, slots: Int32Array) -> tuple[pl.DataFrame, Int32Array]:
         """Give the facts of slots, without `unit`, and for each the place of its slot among those asked for."""
@@ -169,6 +169,13 @@ class FactRows:
         """Empty the lists of slots."""
         self._make_room(int(slots.max(initial=-1)) + 1)
         self._heads[slots] = NO_ROW
+
+    def _join_frames(self) -> None:
+        while len(self._frames) > 1:
+            larger, last = self._frames[-2:]
+            if larger.height >= _RATIO * last.height or larger.height + last.height > _LARGEST:
+                return
+            self._frames[-2:] = [pl.concat([larger, last], how="diagonal", rechunk=True)]
 
     def _make_room(self, slots: int) -> None:
         self._heads = grown(self._heads, slots, NO_ROW).astype(np.int32, copy=False)

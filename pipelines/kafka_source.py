@@ -23,11 +23,14 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from connectors.kafka.columns import Partition, Records, by_partition
 from connectors.kafka.consumer import Consumer
 from connectors.kafka.settings import KafkaSettings
+from milepost import metrics
 
 #: How long a quiet stream waits for companions of its first message (seconds).
 LINGER = 0.05
 #: How long a poll may block at most, so that a request to stop is heard (seconds).
 LONGEST_POLL = 0.5
+#: How often the lag is asked for (seconds).
+LAG_SECONDS = 5.0
 
 #: Asks every source of this process to come to its end: set by a signal to stop, and by tests.
 STOPPING = threading.Event()
@@ -139,7 +142,7 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: KafkaSettings, pace: float, most: int, *, idle: bool = False) -> None:
         self.settings, self.pace, self.most, self.idle = settings, pace, most, idle
         self._consumers: dict[tuple[Partition, ...], Consumer] = {}
-        self._delivered = 0.0
+        self._delivered = self._tell_lag_at = 0.0
         self._began: float | None = None
 
     def teardown(self) -> None:
@@ -204,6 +207,10 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
             if share.ends is not None and not polled:
                 break
         self._delivered = time.monotonic()
+        if self._delivered > self._tell_lag_at:
+            self._tell_lag_at = self._delivered + LAG_SECONDS
+            for partition, lag in consumer.lag().items():
+                metrics.LAG.labels(partition.topic, partition.partition).set(lag)
         return by_partition(gathered)
 
     def _at_end(self, share: Share, positions: Mapping[Partition, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Takes a stage's name and how many more facts it has done.
+#: Takes a stage's name and how many more facts it has done; of `largest unit`, how many facts that has.
 Progress = Callable[[str, int], None]
 
 _listeners: dict[str, Progress] = {}

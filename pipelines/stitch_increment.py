@@ -108,6 +108,7 @@ def stitch_increment(
     vocabulary, rules, store = settings.vocabulary, settings.rules, places.store
     touched = find_touched(nodes, store)
     known = store.load_facts(touched.units)
+    report(settings.run_id, "largest unit", _largest(known))
     before = {
         name: _marked(frame, touched.units_of(frame.get_column("unit").to_numpy()), name, settings, new=False)
         for name, frame in known.items()
@@ -133,6 +134,13 @@ def stitch_increment(
     staging.write(new.rejected, "rejected", "increment")
     staging.write(new.quarantined, "quarantined", "increment")
     return len(np.unique(touched.finder.labels(touched.finder.nodes())))
+
+
+def _largest(facts: Mapping[str, pl.DataFrame]) -> int:
+    """Give the number of facts of the largest unit."""
+    units = pl.concat([frame.get_column("unit") for frame in facts.values()])
+    largest: int = units.value_counts().get_column("count").max() or 0  # type: ignore[assignment]
+    return largest
 
 
 def _shaped(tables: Tables) -> Tables:

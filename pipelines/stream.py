@@ -12,6 +12,7 @@ import apache_beam as beam
 from connectors.bus import DEAD_LETTERS
 from connectors.kafka.columns import Partition
 from connectors.kafka.consumer import Consumer
+from connectors.kafka.errors import KafkaUnreachableError
 from connectors.kafka.offsets import group_offsets
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
@@ -66,7 +67,7 @@ def run_replay(plan: Plan, settings: KafkaSettings, options: Sequence[str], sinc
     """Map the raw records of the plan's sources once more that came in since a time, or all that are still there."""
     topics = [raw_topic(settings, source) for source in plan.versions]
     with Consumer(settings) as consumer:
-        partitions = [at for topic in topics for at in consumer.partitions(topic)]
+        partitions = _partitions(consumer, topics)
         if since is None:
             first = consumer.beginning_offsets(partitions)
         else:
@@ -145,6 +146,16 @@ def _passing(error: BaseException | None) -> str | None:
     return None
 
 
+def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[Partition]:
+    found = {topic: consumer.partitions(topic) for topic in topics}
+    missing = sorted(topic for topic, partitions in found.items() if not partitions)
+    if missing:
+        raise KafkaUnreachableError(
+            f"Kafka has no topic {', '.join(missing)}: `milepost topics ensure` creates what is missing"
+        )
+    return [partition for partitions in found.values() for partition in partitions]
+
+
 def _share(
     settings: KafkaSettings,
     topics: Sequence[str],
@@ -163,7 +174,7 @@ def _share(
         with group_offsets(settings) as groups:
             stored = groups.committed(group)
     with Consumer(settings) as consumer:
-        partitions = [at for topic in topics for at in consumer.partitions(topic)]
+        partitions = _partitions(consumer, topics)
         first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     positions = {at: max(stored.get(at, 0), first[at]) for at in partitions}
     return Share(

@@ -29,6 +29,7 @@ from pipelines.announce import Announcer
 from pipelines.kafka_source import Delivery, ReadKafka, Share
 from pipelines.letters import micros, stitch_letters
 from pipelines.mapping_versions import remember_versions
+from pipelines.progress import listening
 from pipelines.staging import Staging
 from pipelines.stitch import FactFile, facts_on, publish_increment
 from pipelines.stitch_publish import AuditWithheldError, Change, StitchReport
@@ -314,10 +315,9 @@ class Stitcher:
             found = find_nodes(frame, name, settings.vocabulary)
             facts[name] = frame.with_columns(pl.Series("key", found.keys))
             nodes.append(found)
-        with _measured("publish"):
-            report = publish_increment(
-                self.places, self._stitching(), facts, nodes, change, record=self._record
-            )
+        stitching = self._stitching()
+        with _measured("publish"), listening(stitching.run_id, _tell_progress):
+            report = publish_increment(self.places, stitching, facts, nodes, change, record=self._record)
         self._tell(report, facts, live=bool(change.offsets))
 
     def _record(self, warehouse: Warehouse, report: StitchReport) -> None:
@@ -368,6 +368,11 @@ class Stitcher:
         self._next_snapshot = time.monotonic() + min(
             took / SNAPSHOT_SHARE, max(self.settings.stream.snapshot_seconds, took)
         )
+
+
+def _tell_progress(stage: str, done: int) -> None:
+    if stage == "largest unit":
+        metrics.UNIT_FACTS.observe(done)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

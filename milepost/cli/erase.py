@@ -25,6 +25,7 @@ from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_fol
 if TYPE_CHECKING:
     from milepost.cli.job import Job
     from milepost.cli.preview import RowChange
+    from milepost.project import Project
 
 
 def erase(
@@ -58,7 +59,12 @@ def erase(
         put_fact(job, "erasure", facts)
         with err.status("erasing"):
             stitch_and_publish(job)
-            places = [*_published(changes), *_clear_raw_zone(job, names), *_left(sources)]
+            places = [
+                *_published(changes),
+                *_clear_raw_zone(job, names),
+                *_on_kafka(job.project),
+                *_left(sources),
+            ]
     receipt = {"erasure": facts["event_id"][0], "erased_at": facts["erased_at"][0], "places": places}
     if as_json:
         print_json(receipt)
@@ -156,6 +162,31 @@ def _rest(home: Path) -> str:
         return "nothing else is in it"
     cleared_by = now() + timedelta(days=raw_days(home))
     return f"rejected inputs that name the person otherwise are cleared by {cleared_by:%Y-%m-%d}"
+
+
+def _on_kafka(project: Project) -> list[dict[str, Any]]:
+    """Say what of a person stays on Kafka and in the collector's spool, and by when it is cleared."""
+    from milepost.clock import now
+
+    streams = sorted(name for name, source in project.sources.items() if source.stream is not None)
+    if not streams:
+        return []
+    cleared_by = now() + timedelta(days=project.raw_days)
+    return [
+        {
+            "place": "raw topics and dead letters on Kafka",
+            "what": f"what came in as it came, of {', '.join(streams)}: cleared by {cleared_by:%Y-%m-%d}; the pipeline "
+            "alone reads it, and a replay erases it again",
+        },
+        {
+            "place": "the collector's spool",
+            "what": "holds what Kafka has not acknowledged yet, and is emptied once it has",
+        },
+        {
+            "place": "topics of facts on Kafka",
+            "what": "hashed, without names; kept as long as the topics' retention says, for ever unless set",
+        },
+    ]
 
 
 def _left(sources: list[str]) -> list[dict[str, Any]]:

@@ -54,6 +54,9 @@ _PROPERTIES = {
     "log.retention.ms": "-1",
     "message.max.bytes": str(LARGEST_BATCH),
     "replica.fetch.max.bytes": str(LARGEST_BATCH),
+    # A node that was killed answers again once its old session has run out.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "1000",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "log.cleaner.dedupe.buffer.size": str(32 * 1024 * 1024),
