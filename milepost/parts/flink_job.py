@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -14,7 +15,11 @@ from milepost.parts.errors import PartError
 from milepost.parts.flink_rest import ENDED, FlinkRest
 
 _LOOK_SECONDS = 0.2
+#: Characters of a trace: Java's has many lines before the one that tells.
+_LONGEST_CAUSE = 6000
 _ENDED_BEFORE = (PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.DONE)
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,12 @@ class FlinkJob:
     def state(self) -> str:
         """Give its state, such as `RUNNING` or `RESTARTING`."""
         return self.rest.state(self.id)
+
+    @property
+    def cause(self) -> str:
+        """Say why it failed last."""
+        _, trace = self.rest.failure(self.id)
+        return trace[:_LONGEST_CAUSE] or "no cause is known"
 
     @property
     def checkpoints_completed(self) -> int:
@@ -47,21 +58,25 @@ class FlinkJob:
         while not self.rest.all_running(self.id):
             state = self.state
             if state in ENDED or time.monotonic() > end:
-                cause = self.rest.failure(self.id) or "no cause is known"
-                raise PartError(f"job {self.name} does not run, it is {state}: {cause[:2000]}")
+                raise PartError(f"job {self.name} does not run, it is {state}: {self.cause}")
             time.sleep(_LOOK_SECONDS)
 
     def watch(self, stopping: threading.Event, seconds: float) -> None:
-        """Return when it has run for so many seconds, or `stopping` is set.
+        """Return when it has run for so many seconds, or `stopping` is set; tell the log each time that it fails.
 
         Raises:
             PartError: it ended by itself, with the cause; or Flink is gone.
         """
         end = time.monotonic() + seconds
+        known, _ = self.rest.failure(self.id)
         while not stopping.wait(min(1.0, max(0.0, end - time.monotonic()))) and time.monotonic() < end:
             if (state := self.state) in ENDED:
-                raise PartError(
-                    f"job {self.name} ended by itself, {state}: {self.rest.failure(self.id)[:2000]}"
+                raise PartError(f"job {self.name} ended by itself, {state}: {self.cause}")
+            failed, trace = self.rest.failure(self.id)
+            if failed > known:
+                known = failed
+                _logger.warning(
+                    "job %s failed, and Flink starts it again: %s", self.name, trace[:_LONGEST_CAUSE]
                 )
 
     def savepoint(self, *, cancel: bool = False) -> str:

@@ -94,10 +94,10 @@ class FlinkRest:
         """Give `counts` (`completed`, `failed`) and `latest` (`completed`: the last one, None before it)."""
         return self.ask("GET", f"/jobs/{job}/checkpoints")
 
-    def failure(self, job: str) -> str:
-        """Give the cause for which a job failed last, with its trace; empty where none did."""
+    def failure(self, job: str) -> tuple[int, str]:
+        """Give when a job failed last (milliseconds since 1970), and its trace; 0 and nothing where it never did."""
         entries = self.ask("GET", f"/jobs/{job}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
-        return str(entries[0]["stacktrace"]) if entries else ""
+        return (int(entries[0]["timestamp"]), str(entries[0]["stacktrace"])) if entries else (0, "")
 
     def savepoint(self, job: str, *, cancel: bool = False, timeout: float = 120.0) -> str:
         """Save a job's state, and end the job with it where `cancel` is set.

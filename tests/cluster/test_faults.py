@@ -51,9 +51,7 @@ def _wait(job: FlinkJob, happened: Callable[[], bool], what: str, timeout: float
     began = time.monotonic()
     while not happened():
         if time.monotonic() - began > timeout:
-            pytest.fail(
-                f"{what}: not within {timeout:.0f} s; the job is {job.state}: {job.rest.failure(job.id)[:3000]}"
-            )
+            pytest.fail(f"{what}: not within {timeout:.0f} s; the job is {job.state}: {job.cause}")
         time.sleep(0.05)
     return time.monotonic() - began
 
