@@ -111,7 +111,7 @@ def fold_change(
         rules: the settings.
     """
     judged = {
-        name: stand(pl.concat([known[name], added[name]]))
+        name: stand(pl.concat([known[name], added[name]], rechunk=True))
         if added[name].height
         else Standing(known[name], known[name].clear().with_columns(pl.lit(None, pl.String).alias("fate")))
         for name in FACT_TYPES

@@ -60,13 +60,10 @@ class EmbeddedWarehouse:
             if len(keys.columns) == 1:
                 self.connection.execute(f"DELETE FROM journey.{name} AS rows USING gone WHERE {matches}")  # noqa: S608
                 return
-            # Looking for one column first, which tells most rows apart, reads the others of few rows only.
             listed = ", ".join(f'"{column}"' for column in keys.columns)
-            first = max(
-                keys.columns, key=lambda column: (keys.schema[column].is_temporal(), keys[column].n_unique())
-            )
+            first = _looked_for_first(keys)
             self.connection.execute(
-                "WITH rows AS MATERIALIZED "
+                "WITH rows AS MATERIALIZED "  # noqa: S608
                 f'(SELECT rowid AS place, {listed} FROM journey.{name} WHERE "{first}" IN (SELECT "{first}" FROM gone))'
                 f" DELETE FROM journey.{name} WHERE rowid IN (SELECT place FROM rows JOIN gone ON {matches})"
             )
@@ -177,3 +174,13 @@ class EmbeddedWarehouse:
                 "SELECT step, count(*) FROM journey.dead_letters WHERE status = 'open' GROUP BY step ORDER BY step"
             ).fetchall()
         )
+
+
+def _looked_for_first(keys: pl.DataFrame) -> str:
+    """Choose the column by which rows are looked for first, so that the others are read of few rows only.
+
+    That is a time, else the first column that tells rows apart nearly as well as any.
+    """
+    ordered = sorted(keys.columns, key=lambda column: not keys.schema[column].is_temporal())
+    distinct = {column: keys.get_column(column).n_unique() for column in ordered}
+    return next(column for column in ordered if 2 * distinct[column] >= max(distinct.values()))
