@@ -12,6 +12,7 @@ from subprocess import Popen
 import pytest
 
 from connectors.kafka.settings import KafkaSettings
+from connectors.kafka.topics import ensure_topics
 from milepost.parts.flink_cluster import FlinkCluster
 from milepost.parts.flink_job import running_jobs
 from milepost.parts.flink_room import Door
@@ -108,6 +109,7 @@ def test_killed_processes_and_an_upgrade_lose_and_double_nothing(
     place = stream_place(market, tmp_path, kafka)
     assert milepost(place, "run").returncode == 0
     messages = market_messages(market.place.project, repeat=0.05, seed=5)
+    ensure_topics(kafka, sorted({source for source, _ in messages}), raw_days=90)
     thirds = [messages[third::3] for third in range(3)]
     send(kafka, thirds[0], RECEIVED)
     with _going_on(place, flink):
