@@ -136,8 +136,14 @@ def open_places(
         from warehouse.embedded.places import EmbeddedPlaces
 
         return EmbeddedPlaces(home)
-    from warehouse.postgres.places import PostgresPlaces
+    try:
+        from warehouse.postgres.places import PostgresPlaces
+    except ModuleNotFoundError as error:
+        from warehouse.postgres.url import StoreUrlError
 
+        raise StoreUrlError(
+            f"A store in PostgreSQL needs the package {error.name}. Install milepost[postgresql]."
+        ) from error
     return PostgresPlaces(store_url, purpose, reading=reading)
 
 

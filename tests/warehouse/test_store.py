@@ -11,7 +11,7 @@ import pytest
 
 from tests.places import Place
 from warehouse.embedded.store import EmbeddedStore
-from warehouse.places import Places, places_of
+from warehouse.places import Places, open_places, places_of
 from warehouse.store import OUTBOX, STORE_VERSION, StoreVersionError
 
 
@@ -62,12 +62,12 @@ def test_the_outbox_is_emptied_from_its_oldest_end(places: Places) -> None:
     assert store.outbox(10)["publication_id"].to_list() == ["p-2", "p-4"]
 
 
-def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
-    store = EmbeddedStore(tmp_path / "store.duckdb")
-    store.set_state("version", "99")
-    store.close()
-    with pytest.raises(StoreVersionError, match="version 99"):
-        EmbeddedStore(tmp_path / "store.duckdb")
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(place: Place) -> None:
+    with places_of(place.home, place.store_url) as opened:
+        opened.store.set_state("version", "99")
+    for _ in range(2):
+        with pytest.raises(StoreVersionError, match="version 99"):
+            open_places(place.home, place.store_url)
 
 
 def test_a_store_of_version_1_keeps_its_facts(tmp_path: Path) -> None:
