@@ -23,6 +23,7 @@ from kafka.admin import ACLResourcePatternType as PatternType
 from connectors.kafka.consumer import Consumer
 from connectors.kafka.errors import KafkaUnreachableError, NotAcknowledgedError
 from connectors.kafka.producer import Producer
+from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import ensure_topics
 from milepost.parts.machine import Machine
 from milepost.parts.ports import free_port
@@ -207,35 +208,33 @@ def _collect(cluster: Secured, key: str) -> None:
 
 
 def test_each_part_works_with_its_rights_alone(secured: Secured) -> None:
-    topics = secured.machine("topics")
-    assert len(ensure_topics(topics.kafka_settings(), topics.streamed, topics.project.raw_days).created) == 12
-    made = subprocess.run(
-        secured.command("collector", "write-keys", "create", "web"),
+    assert "created milepost.raw.web" in _milepost(secured, "topics", "topics", "ensure")
+    _collect(secured, _milepost(secured, "collector", "write-keys", "create", "web").strip())
+    for part in ("ingest", "stitch"):
+        _milepost(secured, part, "stream", part, "--once")
+    assert "demo_booked" in _milepost(secured, "stitch", "journey", "user:ann")
+    letters = json.loads(_milepost(secured, "stitch", "dead-letters", "list", "--json"))
+    assert [letter["source"] for letter in letters] == ["web"]
+    # Ann's journey was announced; bob has none.
+    with Consumer(KafkaSettings(bootstrap_servers=(secured.bootstrap,))) as consumer:
+        ends = consumer.end_offsets(consumer.partitions("milepost.journeys"))
+    assert sum(ends.values()) == 1
+
+
+def _milepost(cluster: Secured, part: str, *words: str) -> str:
+    """Run a command on a part's project and home, and give what it prints."""
+    reads_home_alone = words[0] in {"journey", "dead-letters"}
+    home = ["--home", str(cluster.machine(part).project.home)]
+    command = [sys.executable, "-m", "milepost", *words, *home]
+    done = subprocess.run(
+        command if reads_home_alone else cluster.command(part, *words),
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
+        timeout=300,
     )
-    _collect(secured, made.stdout.strip())
-    for part in ("ingest", "stitch"):
-        done = subprocess.run(
-            secured.command(part, "stream", part, "--once"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-    home = str(secured.machine("stitch").project.home)
-    shown = subprocess.run(
-        [sys.executable, "-m", "milepost", "journey", "user:ann", "--home", home],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "demo_booked" in shown.stdout
-    letters = subprocess.run(
-        [sys.executable, "-m", "milepost", "dead-letters", "list", "--json", "--home", home],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert [letter["source"] for letter in json.loads(letters.stdout)] == ["web"]
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(
