@@ -38,7 +38,7 @@ def with_sums(tables: Tables) -> Tables:
     """Add what laws read of groups of rows, which is the costly part.
 
     `credit_sums` has the credits by conversion and model; `conversion_sums` the conversions by currency, as
-    `currency`, `number`, `amount_micros`.
+    `currency`, `number`, `booked_micros`.
     """
     sums = {}
     if "credits" in tables:
@@ -55,7 +55,9 @@ def with_sums(tables: Tables) -> Tables:
     if "conversions" in tables:
         by_currency = tables["conversions"].group_by("currency")
         sums["conversion_sums"] = by_currency.agg(
-            pl.len().cast(pl.Int64).alias("number"), pl.col("amount_micros").sum()
+            pl.len().cast(pl.Int64).alias("number"),
+            # A currency's sum over all customers may be more than 64 bits hold: that is for the audit to say.
+            pl.col("amount_micros").cast(pl.Int128).sum().alias("booked_micros"),
         )
     return {**tables, **sums}
 
@@ -94,14 +96,14 @@ def _channel_credits_sum_to_conversions(tables: Tables, _: Vocabulary) -> pl.Ser
     sums = (
         tables["channel_credits"]
         .group_by("model", "currency")
-        .agg(_units().sum(), pl.col("amount_micros").sum())
+        .agg(_units().sum(), pl.col("amount_micros").cast(pl.Int128).sum())
     )
     both = models.join(conversions, how="cross").join(
         sums, on=["model", "currency"], how="full", suffix="_credited", coalesce=True
     )
     wrong = both.filter(
         (pl.col("number").fill_null(0).cast(pl.Int128) * _WHOLE != pl.col("credit").fill_null(0))
-        | (pl.col("amount_micros").fill_null(0) != pl.col("amount_micros_credited").fill_null(0))
+        | (pl.col("booked_micros").cast(pl.Int128).fill_null(0) != pl.col("amount_micros").fill_null(0))
     )
     return wrong.select(pl.concat_str("model", "currency", separator=" "))["model"].sort()
 

@@ -23,7 +23,7 @@ from warehouse.places import Warehouse
 _REDUCED = {
     "channel_credits": "SELECT model, currency, channel, credit, amount_micros FROM journey.channel_credits",
     "conversion_sums": """
-        SELECT currency, count(*) AS number, CAST(sum(amount_micros) AS BIGINT) AS amount_micros
+        SELECT currency, count(*) AS number, CAST(sum(amount_micros) AS DECIMAL(38, 0)) AS booked_micros
         FROM journey.conversions GROUP BY currency
     """,
     "spend": "SELECT s.event_id, s.allocated_micros FROM journey.spend AS s {those_spend}",
@@ -51,7 +51,7 @@ _SHARES_OF_TOUCHES = """
 _TYPES = pl.Schema(
     {
         "model": pl.String(), "currency": pl.String(), "channel": pl.String(), "credit": pl.Decimal(38, 12),
-        "amount_micros": pl.Int64(), "number": pl.Int64(), "allocated_micros": pl.Int64(), "event_id": pl.String(),
+        "amount_micros": pl.Int64(), "booked_micros": pl.Decimal(38, 0), "number": pl.Int64(), "allocated_micros": pl.Int64(), "event_id": pl.String(),
         "spend_id": pl.String(), "touch_id": pl.String(),
     }
 )  # fmt: skip
