@@ -172,8 +172,7 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
             if share.group is not None:
                 finalizer.register(partial(consumer.commit, share.group, dict(reached)))
             if batches:
-                earliest = min(int(batch.timestamps[-1]) for batch in batches)
-                watermark.set_watermark(Timestamp(micros=earliest * 1000))
+                _advance(watermark, min(int(batch.timestamps[-1]) for batch in batches))
             yield Delivery(tuple(batches), reached)
         if not self._at_end(share, positions):
             tracker.defer_remainder(Duration(0))
@@ -219,3 +218,10 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
         if share.term is not None and self._began is not None and time.monotonic() - self._began > share.term:
             return True
         return share.ends is not None and all(positions[at] >= end for at, end in share.ends)
+
+
+def _advance(watermark: Any, milliseconds: int) -> None:
+    """Bring the watermark to a time, never back: partitions are read unevenly, and senders' clocks are wrong."""
+    reached, current = Timestamp(micros=milliseconds * 1000), watermark.current_watermark()
+    if current is None or reached > current:
+        watermark.set_watermark(reached)
