@@ -32,6 +32,8 @@ LAG = Gauge(
 PUBLICATIONS = Counter(
     "milepost_publications", "Publications by result: published, withheld.", ("result",), registry=REGISTRY
 )
+for _result in ("published", "withheld"):
+    PUBLICATIONS.labels(_result)
 PUBLISHED_AT = Gauge(
     "milepost_last_publication_timestamp_seconds", "When the last publication was made.", registry=REGISTRY
 )

@@ -39,6 +39,9 @@ class StreamSettings(Strict):
         le=65_535,
         description="Port of the Kafka that `milepost up` starts; 0 takes a free one and keeps it.",
     )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address of ingest's and stitch's `/metrics`; 0.0.0.0 for all."
+    )
     ingest_metrics_port: int = Field(
         default=0, ge=0, le=65_535, description="Port of ingest's `/metrics`; 0 takes a free one."
     )

@@ -34,8 +34,24 @@ LAG_SECONDS = 5.0
 
 #: Asks every source of this process to come to its end: set by a signal to stop, and by tests.
 STOPPING = threading.Event()
-#: A source of this process reads: the part is ready.
+#: For how long a source may be at work on a delivery before it counts as stuck (seconds).
+LONGEST_WORK = 300.0
+
+#: A source of this process, or a job of it elsewhere, reads.
 READING = threading.Event()
+#: When a source of this process last polled; nothing before the first time.
+_polled: list[float] = []
+
+
+def is_reading() -> bool:
+    """Say whether a source is at work, and not stuck: the part is ready."""
+    return READING.is_set() and (not _polled or time.monotonic() - _polled[0] < LONGEST_WORK)
+
+
+def forget_reading() -> None:
+    """Take back that a source is at work, after a failure."""
+    READING.clear()
+    _polled.clear()
 
 
 @dataclass(frozen=True)
@@ -198,6 +214,7 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
             if left <= 0:
                 break
             polled = consumer.poll(self.most - count, min(left, LONGEST_POLL))
+            _polled[:] = [time.monotonic()]
             READING.set()
             if polled and not gathered:
                 until = max(time.monotonic() + LINGER, min(until, self._delivered + self.pace))

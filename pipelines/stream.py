@@ -17,7 +17,7 @@ from connectors.kafka.offsets import group_offsets
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
 from pipelines.ingest_plan import Plan
-from pipelines.kafka_source import READING, STOPPING, Share
+from pipelines.kafka_source import READING, STOPPING, Share, forget_reading
 from pipelines.runner import pipeline_options, runs_elsewhere
 from pipelines.stream_ingest import ingest_stream
 from pipelines.stream_jobs import run_jobs
@@ -126,7 +126,7 @@ def _run_terms(
                 build(pipeline)
         except Exception as error:
             failed()
-            READING.clear()
+            forget_reading()
             reason = _passing(error)
             if once or reason is None:
                 raise

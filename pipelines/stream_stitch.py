@@ -206,7 +206,7 @@ class Stitcher:
         with _measured("decode"):
             facts, letters = self._decode(delivery)
         if letters.height:
-            self.places.warehouse.record_dead_letters(letters)
+            self._keep(letters)
             self._published()
         offsets = {(at.topic, at.partition): offset for at, offset in delivery.positions}
         self._publish(facts, Change(now(), self.settings.rules_hash, offsets=offsets, announce=True))
@@ -320,10 +320,17 @@ class Stitcher:
             report = publish_increment(self.places, stitching, facts, nodes, change, record=self._record)
         self._tell(report, facts, live=bool(change.offsets))
 
-    def _record(self, warehouse: Warehouse, report: StitchReport) -> None:
+    def _record(self, _: Warehouse, report: StitchReport) -> None:
         letters = stitch_letters(self.bus, report)
         if letters.height:
-            warehouse.record_dead_letters(letters)
+            self._keep(letters)
+
+    def _keep(self, letters: pl.DataFrame) -> None:
+        """Keep dead letters; those that ingest sent were counted there."""
+        self.places.warehouse.record_dead_letters(letters)
+        own = letters.filter(pl.col("step").is_in(["decode", "stitch", "audit"]))
+        for source, step, count in own.group_by("source", "step").len().iter_rows():
+            metrics.DEAD_LETTERS.labels(source, step).inc(count)
 
     def _park(self, facts: Mapping[str, pl.DataFrame], change: Change, error: AuditWithheldError) -> None:
         """Set facts aside that an audit will not have: as dead letters, which a replay takes up again."""
@@ -337,7 +344,7 @@ class Stitcher:
                 letters.append(
                     dead_letters([Reject("parked", str(error), payload.encode())], place, self.bus.raw_zone)
                 )
-        self.places.warehouse.record_dead_letters(pl.concat(letters))
+        self._keep(pl.concat(letters))
         metrics.PARKED.inc(len(letters))
         self._publish_whole({name: frame.clear() for name, frame in facts.items()}, change)
 

@@ -18,7 +18,7 @@ from milepost.cli.exit_codes import ExitCode
 from milepost.cli.home_record import owner, remember_project
 from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
-from milepost.parts.machine import Machine
+from milepost.parts.machine import Machine, store_of_stitch
 from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
 from pipelines.ingest_report import IngestReport
 from pipelines.letters import stitch_letters
@@ -82,7 +82,7 @@ def open_job(project: Path | None, home: Path, purpose: str, store_url: str | No
         if purpose != STITCHING:
             # A stitch that `milepost up` started steps aside for as long as it takes; its store is the one meant.
             machine = Machine(loaded)
-            store_url = store_url or machine.store_in_use
+            store_url = store_url or store_of_stitch(home)
             held.enter_context(machine.aside(err.print, "stitch"))
         held.enter_context(home_lock(home, purpose, now()))
         remember_project(home, loaded)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from milepost.cli.console import err, out, plain_table, print_json
 from milepost.cli.errors import CommandError
-from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, home_folder, store_url
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, home_folder, store_in
 from milepost.cli.warehouse import Row, Warehouse, open_warehouse
 
 _CUSTOMER_ID = re.compile(r"[0-9a-f]{32}")
@@ -60,7 +60,7 @@ def journey(
 
     folder = home_folder(home)
     here = project_here(project)
-    with open_warehouse(folder, store_url(store)) as warehouse:
+    with open_warehouse(folder, store_in(folder, store)) as warehouse:
         customer_id = find_customer(warehouse, identifier, folder, here.phone_region if here else None)
         found = read_journey(warehouse, customer_id)
     if as_json:

@@ -120,7 +120,7 @@ def with_names(statement: Statement, **names: str) -> None:
         put_fact(job, statement.fact, facts)
         with err.status("stitching"):
             outcome = stitch_and_publish(job)
-        status, reason = what_became(job.home, statement.fact, facts)
+        status, reason = what_became(job, statement.fact, facts)
     if statement.as_json:
         stated = {
             "event_id": facts["event_id"][0],
@@ -138,12 +138,12 @@ def with_names(statement: Statement, **names: str) -> None:
         )
 
 
-def what_became(home: Path, fact: str, facts: pl.DataFrame) -> tuple[str | None, str | None]:
+def what_became(job: Job, fact: str, facts: pl.DataFrame) -> tuple[str | None, str | None]:
     """Give status and reason of a stated link or retraction in the published tables; None where it is in none."""
     from milepost.cli.warehouse import open_warehouse
 
     said = facts.row(0, named=True)
-    with open_warehouse(home) as warehouse:
+    with open_warehouse(job.home, job.store_url) as warehouse:
         if fact == "identity_link":
             rows = warehouse.rows(
                 "SELECT status, reason FROM journey.identity_links WHERE (a, b) IN ((?, ?), (?, ?))",
@@ -208,7 +208,7 @@ def changes_of(job: Job, fact: str, facts: pl.DataFrame) -> list[Any]:
     from schemas.contracts import frame_schema
     from warehouse.places import places_of
 
-    with places_of(job.home) as places:
+    with places_of(job.home, job.store_url) as places:
         known = places.store.load_facts(None)
     standing = {name: _of_contract(frame, frame_schema(name)) for name, frame in known.items()}
     with err.status("comparing the tables with it and without it"):

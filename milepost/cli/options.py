@@ -42,6 +42,13 @@ def store_url(store: str | None) -> str | None:
     return find_store_url(store)
 
 
+def store_in(home: Path, store: str | None) -> str | None:
+    """Give the URL of the store that is meant: the one named, else the one that a running stitch of the home uses."""
+    from milepost.parts.machine import store_of_stitch
+
+    return store_url(store) or store_of_stitch(home)
+
+
 def home_folder(home: Path | None) -> Path:
     """Give the home that an option names, else the default one."""
     from milepost.project import default_home

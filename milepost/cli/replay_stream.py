@@ -11,7 +11,7 @@ import typer
 from milepost.cli.console import err, out, print_json
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
-from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, store_url
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, store_in
 from milepost.cli.stream import machine_of, stitch_settings
 
 
@@ -50,7 +50,7 @@ def replay(
             "`milepost run` where their mapping has changed",
             code=ExitCode.USAGE,
         )
-    url = store_url(store) or machine.store_in_use
+    url = store_in(machine.project.home, store)
     plan = make_plan(
         machine.project, load_vocabulary(), int(now().timestamp() * 1_000_000), "replay", (source,)
     )

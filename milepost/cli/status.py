@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 
 from milepost.cli.console import out, print_json
-from milepost.cli.options import HomeOption, JsonOption, StoreOption, home_folder, store_url
+from milepost.cli.options import HomeOption, JsonOption, StoreOption, home_folder, store_in
 
 
 def status(home: HomeOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -19,7 +19,8 @@ def status(home: HomeOption = None, store: StoreOption = None, as_json: JsonOpti
     """
     from milepost.cli.live import print_live, read_live
 
-    folder, url = home_folder(home), store_url(store)
+    folder = home_folder(home)
+    url = store_in(folder, store)
     live = read_live(folder)
     if as_json:
         print_json({**read_status(folder, url), "live": live})

@@ -117,9 +117,9 @@ def machine_of(project: Path | None, home: Path | None) -> Machine:
 
 def _tell_health(machine: Machine, name: str, port: int) -> None:
     from milepost.parts.health import serve_health
-    from pipelines.kafka_source import READING
+    from pipelines.kafka_source import is_reading
 
-    machine.tell_address(name, serve_health(port, READING.is_set))
+    machine.tell_address(name, serve_health(machine.project.stream.metrics_host, port, is_reading))
 
 
 def _stop_on_signals() -> None:

@@ -1,4 +1,4 @@
-"""What a part tells whoever watches it: `/health/live`, `/health/ready`, `/metrics`, on the loopback address."""
+"""What a part tells whoever watches it: `/health/live`, `/health/ready`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from milepost.metrics import REGISTRY
-from milepost.parts.ports import LOOPBACK
 
 
-def serve_health(port: int, is_ready: Callable[[], bool]) -> str:
+def serve_health(host: str, port: int, is_ready: Callable[[], bool]) -> str:
     """Answer in the background until the process ends.
 
     Args:
+        host: the address to listen on.
         port: where; 0 takes a free one.
         is_ready: says whether the part works.
 
@@ -48,7 +48,7 @@ def serve_health(port: int, is_ready: Callable[[], bool]) -> str:
         def log_message(self, *_: object) -> None:
             """Say nothing: being asked is no news."""
 
-    server = ThreadingHTTPServer((LOOPBACK, port), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-    return f"{LOOPBACK}:{server.server_address[1]}"
+    return f"{host}:{server.server_address[1]}"

@@ -22,6 +22,8 @@ from milepost.parts.process import Background
 from milepost.project import Project
 from milepost.sources import COLLECTED
 
+#: The folder of a home that has logs, process numbers and addresses.
+RUN_FOLDER = "run"
 #: Where a part tells its address: `host:port`.
 ADDRESS_SUFFIX = ".address"
 #: Tells the parts which store to use; it may hold a password, so it goes by the environment.
@@ -47,7 +49,7 @@ class Machine:
     @property
     def run_folder(self) -> Path:
         """Where logs and process numbers are."""
-        return self.project.home / "run"
+        return self.project.home / RUN_FOLDER
 
     @cached_property
     def broker(self) -> KafkaBroker | None:
@@ -76,7 +78,7 @@ class Machine:
 
     def process(self, name: str) -> Background:
         """Give a part's process."""
-        return Background(name, self.run_folder / f"{name}.pid", self.run_folder / f"{name}.log")
+        return part_of(self.project.home, name)
 
     def address(self, name: str) -> str | None:
         """Give the address that a part has told, `host:port`."""
@@ -176,12 +178,6 @@ class Machine:
         """Say whether the stitch runs: the home is its own then."""
         return self.process("stitch").is_alive()
 
-    @property
-    def store_in_use(self) -> str | None:
-        """The URL of the store that the running stitch works on; None for files of the home, or where none runs."""
-        pid = self.process("stitch").pid
-        return None if pid is None else _environment_of(pid).get(STORE_VARIABLE)
-
     @contextmanager
     def aside(self, step: Callable[[str], None], *names: str) -> Iterator[None]:
         """Stop parts meanwhile, those of them that run: what comes in waits on Kafka until they run again.
@@ -207,6 +203,18 @@ class Machine:
             for name, environment in environments.items():
                 step(f"starting {name} again …")
                 self._start_part(name, environment)
+
+
+def part_of(home: Path, name: str) -> Background:
+    """Give the process of a part of a home."""
+    folder = home / RUN_FOLDER
+    return Background(name, folder / f"{name}.pid", folder / f"{name}.log")
+
+
+def store_of_stitch(home: Path) -> str | None:
+    """Give the URL of the store that a home's running stitch works on; None for files, or where none runs."""
+    pid = part_of(home, "stitch").pid
+    return None if pid is None else _environment_of(pid).get(STORE_VARIABLE)
 
 
 def _environment_of(pid: int) -> dict[str, str]:

@@ -34,6 +34,8 @@ FROM raw
 
 #: Events of a request.
 EVENTS = 20
+#: Seconds between two requests: a load that people make, so that what is measured is faults and not throughput.
+PAUSE = 0.1
 
 
 def make_place(folder: Path, name: str = "stream") -> Place:
@@ -86,7 +88,7 @@ class Sender:
         while not self._stop.is_set():
             self._send(number)
             number += 1
-            time.sleep(0.02)
+            time.sleep(PAUSE)
 
     def _send(self, number: int) -> None:
         events = [_event(number * EVENTS + place) for place in range(EVENTS)]
