@@ -10,12 +10,15 @@ from typing import Any
 from pydantic import BaseModel
 from typer.main import get_command
 
+from connectors.collector.settings import CollectorSettings, NetworkCookie
+from connectors.kafka.settings import KafkaSettings, SchemaRegistrySettings
 from connectors.mapping.columns import mapping_columns
 from milepost.cli import app
 from milepost.cli.exit_codes import MEANINGS
 from milepost.project import RAW_DAYS
 from milepost.rules import Rules, ServiceLevel
 from milepost.sources import CsvSettings, Source
+from milepost.stream_settings import StreamSettings
 from schemas.contracts import FACT_TYPES, UNRECOGNISED, avro_schema
 from schemas.tables import load_tables
 from schemas.vocabulary import Kind, load_vocabulary
@@ -233,8 +236,15 @@ def settings_page() -> str:
                 (
                     "`raw_days`",
                     str(RAW_DAYS),
-                    "Days for which the raw zone keeps what was rejected, in clear text.",
+                    "Days for which the raw zone keeps what was rejected, and Kafka raw records, in clear text.",
                 ),
+                ("`stream`", "see below", "The pace, sizes and ports of the continuous pipeline."),
+                (
+                    "`kafka`",
+                    "a Kafka of its own",
+                    "The cluster to use instead of one that `milepost up` starts.",
+                ),
+                ("`collector`", "see below", "How events are taken over HTTP."),
             ),
         ),
         *(
@@ -244,6 +254,11 @@ def settings_page() -> str:
                 ("CSV of a source: `csv`", CsvSettings),
                 ("Rules: `rules`", Rules),
                 ("Service level of sales: `rules.service_level`", ServiceLevel),
+                ("The stream: `stream`", StreamSettings),
+                ("Kafka: `kafka`", KafkaSettings),
+                ("A Schema Registry: `kafka.schema_registry`", SchemaRegistrySettings),
+                ("The collector: `collector`", CollectorSettings),
+                ("A cookie of the collector: `collector.network_cookie`", NetworkCookie),
             )
         ),
     ]

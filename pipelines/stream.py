@@ -10,6 +10,7 @@ from datetime import datetime
 import apache_beam as beam
 
 from connectors.bus import DEAD_LETTERS
+from connectors.kafka.clients import cluster_id
 from connectors.kafka.columns import Partition
 from connectors.kafka.consumer import Consumer
 from connectors.kafka.errors import KafkaUnreachableError
@@ -29,9 +30,13 @@ from pipelines.stream_stitch import (
     stitcher_of,
 )
 from schemas.contracts import FACT_TYPES
+from warehouse.store import Store
 
 #: Under which names progress shows in Kafka.
 INGEST_GROUP, STITCH_GROUP = "milepost-ingest", "milepost-stitch"
+
+#: Under this name the store keeps which cluster its offsets are of.
+CLUSTER = "kafka_cluster"
 
 #: Seconds to wait after a first failure, and at most.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
@@ -90,7 +95,7 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
     term = settings.stream.term_seconds
 
     def build(pipeline: beam.Pipeline) -> None:
-        known = stitcher_of(settings).places.store.offsets()
+        known = _stored_offsets(stitcher_of(settings).places.store, settings.kafka)
         if runs_elsewhere(options):
             # It is the worker's to hold.
             close_stitchers()
@@ -105,6 +110,17 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
             _run_terms(build, options, once=once, failed=drop_stitchers)
     finally:
         close_stitchers()
+
+
+def _stored_offsets(store: Store, settings: KafkaSettings) -> dict[tuple[str, int], int]:
+    """Give the store's offsets; none where they are of another cluster, whose topics are read from their beginning."""
+    now, before = cluster_id(settings), store.state(CLUSTER)
+    if before != now:
+        store.set_state(CLUSTER, now)
+        if before is not None:
+            _logger.warning("Kafka is another cluster than before: its topics are read from their beginning")
+            return {}
+    return store.offsets()
 
 
 def _run_terms(
@@ -168,7 +184,8 @@ def _share(
     """Give the share of all partitions of topics.
 
     `stored` has the next offsets where somebody else than Kafka keeps them; Kafka's own of the group count otherwise.
-    A partition that neither knows is read from its beginning, and so is one whose next records retention has cleared.
+    A partition that neither knows is read from its beginning, and so is one whose next records retention has cleared,
+    or that is shorter than was read of it: its topic has been made anew.
     """
     if stored is None:
         with group_offsets(settings) as groups:
@@ -176,10 +193,21 @@ def _share(
     with Consumer(settings) as consumer:
         partitions = _partitions(consumer, topics)
         first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-    positions = {at: max(stored.get(at, 0), first[at]) for at in partitions}
+    positions = {at: _position(at, stored.get(at, 0), first[at], ends[at]) for at in partitions}
     return Share(
         tuple(sorted(positions.items())),
         group,
         tuple(sorted(ends.items())) if once else None,
         None if once else term,
     )
+
+
+def _position(partition: Partition, stored: int, first: int, end: int) -> int:
+    if stored > end:
+        _logger.warning("%s ends before what was read of it: it is read from its beginning", partition)
+        return first
+    if 0 < stored < first:
+        _logger.warning(
+            "%s: records %d to %d were cleared before they were read", partition, stored, first - 1
+        )
+    return max(stored, first)

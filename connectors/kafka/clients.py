@@ -87,3 +87,13 @@ def _cause(settings: KafkaSettings, error: BaseException) -> str:
 
 def _place(settings: KafkaSettings) -> str:
     return f"Kafka at {', '.join(settings.bootstrap_servers)} ({settings.security_protocol})"
+
+
+def cluster_id(settings: KafkaSettings) -> str:
+    """Give the id of the cluster, which no other one has; raises KafkaUnreachableError."""
+    admin = open_admin(settings)
+    try:
+        with explained(settings):
+            return str(admin.describe_cluster()["cluster_id"])
+    finally:
+        admin.close()

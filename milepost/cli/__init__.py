@@ -65,7 +65,14 @@ COMMANDS: dict[str, list[tuple[Callable[..., None], list[str]]]] = {
             ["milepost run", "milepost run --project shop --rebuild", "milepost run --direct_num_workers=2"],
         ),
         (demo, ["milepost demo"]),
-        (up, ["milepost up", "milepost up --store postgresql://milepost@db.example/milepost"]),
+        (
+            up,
+            [
+                "milepost up",
+                "milepost up --store postgresql://milepost@db.example/milepost",
+                "milepost up --engine flink",
+            ],
+        ),
         (down, ["milepost down"]),
         (backfill, ["milepost backfill", "milepost backfill --source web"]),
         (replay, ["milepost replay --source web", "milepost replay --source web --from 2026-05-01"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -76,6 +77,7 @@ def collector(project: ProjectOption = None, home: HomeOption = None) -> None:
     """Take events over HTTP, and put them on Kafka."""
     from connectors.collector.serve import serve
 
+    _stop_on_signals()
     machine = machine_of(project, home)
     serve(
         machine.project.collector,
@@ -123,8 +125,14 @@ def _tell_health(machine: Machine, name: str, port: int) -> None:
 
 
 def _stop_on_signals() -> None:
-    """Let a signal end the work in order; a second one ends it at once."""
+    """Let a signal end the work in order, a second one at once; warnings go to standard error, with their time."""
     from pipelines.kafka_source import STOPPING
+
+    logging.disable(logging.NOTSET)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", force=True)
+    # What a broker that is away means is said by our own words.
+    for loud in ("kafka", "apache_beam", "great_expectations"):
+        logging.getLogger(loud).setLevel(logging.CRITICAL)
 
     def stop(number: int, _: object) -> None:
         if STOPPING.is_set():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -19,13 +21,31 @@ if TYPE_CHECKING:
 #: What a part is for, as the table says it.
 _PURPOSES = {
     "Kafka": "keeps raw records and facts",
+    "Flink": "runs ingest and stitch",
     "collector": "takes events over HTTP",
     "ingest": "maps raw records to facts",
     "stitch": "folds facts into journeys, publishes them",
 }
 
 
-def up(project: ProjectOption = None, home: HomeOption = None, store: StoreOption = None) -> None:
+class Engine(StrEnum):
+    """What runs the pipelines."""
+
+    IN_PROCESS = "in-process"
+    FLINK = "flink"
+
+
+def up(
+    project: ProjectOption = None,
+    home: HomeOption = None,
+    store: StoreOption = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What runs the pipelines: this machine's processes, or a Flink that is started too."
+        ),
+    ] = Engine.IN_PROCESS,
+) -> None:
     """Start Kafka, collector, ingest and stitch on this machine, wait until each answers, and say where each is.
 
     What runs already is left alone. Java comes from the system (17 or newer) or the extra `milepost[java]`;
@@ -45,13 +65,16 @@ def up(project: ProjectOption = None, home: HomeOption = None, store: StoreOptio
     remember_project(machine.project.home, machine.project)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("fetching Kafka", total=None, visible=False)
+        task = progress.add_task("fetching jars", total=None, visible=False)
 
         def fetched(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, visible=done < total)
 
         machine.start(
-            part_environment(store_url(store)), lambda name: err.print(f"starting {name} …"), fetched
+            part_environment(store_url(store)),
+            lambda name: err.print(f"starting {name} …"),
+            fetched,
+            "flink" if engine is Engine.FLINK else "in-process",
         )
     out.print(parts_table(machine))
     _say_what_next(machine)

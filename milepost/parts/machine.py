@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import ensure_topics
 from connectors.sync import write_whole
 from milepost.parts.errors import PartError
+from milepost.parts.flink_cluster import FlinkCluster
+from milepost.parts.flink_room import Door
 from milepost.parts.jars import Progress
 from milepost.parts.kafka_broker import KafkaBroker
 from milepost.parts.process import Background
@@ -24,6 +28,11 @@ from milepost.sources import COLLECTED
 
 #: The folder of a home that has logs, process numbers and addresses.
 RUN_FOLDER = "run"
+#: Says what runs the pipelines.
+_ENGINE_FILE = "engine"
+Engine = Literal["in-process", "flink"]
+#: Parts that an engine runs.
+_PIPELINES = ("ingest", "stitch")
 #: Where a part tells its address: `host:port`.
 ADDRESS_SUFFIX = ".address"
 #: Tells the parts which store to use; it may hold a password, so it goes by the environment.
@@ -76,6 +85,26 @@ class Machine:
         collector = ("collector",) if any(stream in COLLECTED for stream in streams) else ()
         return (*collector, *(("ingest",) if streams else ()), "stitch")
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the pipelines: chosen at the start, and kept for those that ask later."""
+        try:
+            return "flink" if (self.run_folder / _ENGINE_FILE).read_text() == "flink" else "in-process"
+        except OSError:
+            return "in-process"
+
+    @cached_property
+    def flink(self) -> FlinkCluster:
+        """The Flink of its own, with doors to Kafka and to the store's database."""
+        servers = list(self.kafka_settings().bootstrap_servers)
+        database = store_of_stitch(self.project.home) or os.environ.get(STORE_VARIABLE)
+        if database is not None:
+            parts = urlsplit(database)
+            servers.append(f"{parts.hostname}:{parts.port or 5432}")
+        return FlinkCluster(
+            self.project.home / "flink", outward=tuple(Door(server, server) for server in servers)
+        )
+
     def process(self, name: str) -> Background:
         """Give a part's process."""
         return part_of(self.project.home, name)
@@ -93,12 +122,17 @@ class Machine:
         write_whole(self.run_folder / f"{name}{ADDRESS_SUFFIX}", address.encode("ascii"))
 
     def start(
-        self, environment: Mapping[str, str], step: Callable[[str], None], progress: Progress | None = None
+        self,
+        environment: Mapping[str, str],
+        step: Callable[[str], None],
+        progress: Progress | None = None,
+        engine: Engine = "in-process",
     ) -> None:
         """Start what does not run, each part once the one before answers.
 
         Args:
             environment: of the parts.
+            engine: what runs the pipelines, where they do not run yet.
             step: told the name of each part before it starts.
             progress: told about jars that are fetched.
 
@@ -112,6 +146,15 @@ class Machine:
         if self.broker is not None:
             self.broker.wait_ready()
         ensure_topics(self.kafka_settings(), self.streamed, self.project.raw_days)
+        if not self.is_up:
+            write_whole(self.run_folder / _ENGINE_FILE, engine.encode())
+        if self.engine == "flink":
+            step("Flink")
+            if self.flink.room.process.is_alive():
+                self.flink.restart_dead()
+            else:
+                self.flink.start(progress)
+            self.flink.wait_ready()
         for name in self.wanted:
             if not self.process(name).is_alive():
                 step(name)
@@ -129,6 +172,7 @@ class Machine:
         return [
             *(sys.executable, "-m", "milepost", "stream", name),
             *("--project", self.project.file, "--home", self.project.home),
+            *(self.flink.stream_options if self.engine == "flink" and name in _PIPELINES else ()),
         ]
 
     def stop(self, step: Callable[[str], None]) -> None:
@@ -138,6 +182,9 @@ class Machine:
             if process.is_alive():
                 step(name)
                 process.stop(timeout=60.0)
+        if self.engine == "flink" and self.flink.room.process.is_alive():
+            step("Flink")
+            self.flink.stop()
         if self.broker is not None and self.broker.process.is_alive():
             step("Kafka")
             self.broker.stop()
@@ -168,6 +215,9 @@ class Machine:
             running = self.broker.process.pid
             address = self.broker.bootstrap if running is not None else None
             yield PartState("Kafka", running, address, self.broker.process.log_file)
+        if self.engine == "flink":
+            for process in self.flink.parts.values():
+                yield PartState("Flink", process.pid, process.name, process.log_file)
         for name in self.wanted:
             process = self.process(name)
             pid = process.pid
