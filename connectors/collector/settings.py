@@ -71,7 +71,7 @@ class CollectorSettings(_Strict):
         default=(), description="Addresses of proxies whose X-Forwarded-For and -Proto are believed."
     )
     sources: dict[str, CollectorSource] = Field(
-        default_factory=dict, description="Source → the protocol that it speaks."
+        default_factory=dict, exclude=True, description="Source → its protocol, as `sources` have it."
     )
     max_event_bytes: int = Field(default=32 * KIB, ge=KIB, le=MIB, description="Of one event.")
     max_batch_bytes: int = Field(

@@ -50,11 +50,15 @@ _SHARES_OF_TOUCHES = """
 """
 _TYPES = pl.Schema(
     {
-        "model": pl.String(), "currency": pl.String(), "channel": pl.String(), "credit": pl.Decimal(38, 12),
-        "amount_micros": pl.Int64(), "booked_micros": pl.Decimal(38, 0), "number": pl.Int64(), "allocated_micros": pl.Int64(), "event_id": pl.String(),
-        "spend_id": pl.String(), "touch_id": pl.String(),
+        **dict.fromkeys(
+            ("model", "currency", "channel", "event_id", "spend_id", "touch_id"),
+            pl.String(),
+        ),
+        **dict.fromkeys(("amount_micros", "number", "allocated_micros"), pl.Int64()),
+        "booked_micros": pl.Decimal(38, 0),
+        "credit": pl.Decimal(38, 12),
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
