@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -236,6 +237,29 @@ def check_project(place: Place) -> Iterator[Finding]:
     yield Finding("project", "ok", f"{project.file} with {len(project.sources)} sources")
     for source in project.sources.values():
         yield _check_source(source, project)
+    if any(source.stream is not None for source in project.sources.values()):
+        yield from _check_stream(project)
+
+
+def _check_stream(project: Project) -> Iterator[Finding]:
+    """Is there what `milepost up` needs: the packages of the stream, and Java for a Kafka of its own?"""
+    from milepost.parts.errors import PartError
+    from milepost.parts.java import find_java
+
+    absent = [
+        name for name in ("kafka", "prometheus_client", "starlette", "uvicorn") if find_spec(name) is None
+    ]
+    if absent:
+        remedy = "pip install 'milepost[collector]', if you want to use `milepost up`"
+        yield Finding("packages of the stream", "advice", f"not installed: {', '.join(absent)}", remedy)
+    else:
+        yield Finding("packages of the stream", "ok", "installed")
+    if project.kafka is not None:
+        return
+    try:
+        yield Finding("Java for Kafka", "ok", str(find_java()))
+    except PartError as error:
+        yield Finding("Java for Kafka", "advice", str(error), "or name a cluster in milepost.yaml: `kafka:`")
 
 
 def _check_source(source: Source, project: Project) -> Finding:

