@@ -45,7 +45,7 @@ FRESHNESS = Histogram(
 )
 SECONDS = Counter(
     "milepost_stitch_seconds",
-    "Seconds of work by step of the stitch: decode, fold, audit, publish, snapshot.",
+    "Seconds of work by step of the stitch: decode, fold, warehouse, audit, store, commit, done, announce, snapshot.",
     ("step", "clock"),
     registry=REGISTRY,
 )

@@ -6,8 +6,9 @@ import logging
 
 import polars as pl
 
-from connectors.kafka.errors import KafkaUnreachableError, NotAcknowledgedError
+from connectors.kafka.errors import KafkaUnreachableError, NotAcknowledgedError, SchemaRegistryError
 from connectors.kafka.producer import Producer
+from connectors.kafka.registry import schema_id
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic
 from connectors.kafka.wire import encode_messages
@@ -39,7 +40,7 @@ class Announcer:
             while (waiting := places.store.outbox(AT_ONCE)).height:
                 sent += self._send(places, waiting.get_column("customer_id").unique())
                 places.store.clear_outbox(int(waiting.get_column("sequence").max()))  # type: ignore[arg-type]
-        except (KafkaUnreachableError, NotAcknowledgedError) as error:
+        except (KafkaUnreachableError, NotAcknowledgedError, SchemaRegistryError) as error:
             _logger.warning("journeys wait to be announced: %s", error)
         return sent
 
@@ -47,11 +48,11 @@ class Announcer:
         journeys = places.warehouse.rows_with("journeys", "customer_id", customers)
         gone = customers.filter(~customers.is_in(journeys.get_column("customer_id").implode()))
         keys = [*journeys.get_column("customer_id"), *gone]
-        values: list[bytes | None] = [*encode_messages("journey", journeys), *([None] * len(gone))]
+        topic = fact_topic(self.settings, "journeys")
+        written = encode_messages("journey", journeys, schema_id(self.settings, topic, "journey"))
+        values: list[bytes | None] = [*written, *([None] * len(gone))]
         self._producer = self._producer or Producer(self.settings, delivery_timeout=PATIENCE)
-        self._producer.send_many(
-            fact_topic(self.settings, "journeys"), [key.encode() for key in keys], values
-        )
+        self._producer.send_many(topic, [key.encode() for key in keys], values)
         self._producer.flush()
         return len(keys)
 

@@ -113,7 +113,11 @@ def run_stitch(
         files, reasons = _plan(places, request, rebuild=rebuild)
         streamed = stage_streamed(settings, places.store) if reasons else []
         names = tuple(file.name for file in files)
-        change = Change(request.published_at, request.rules_hash, files=names, reasons=reasons)
+        # Where a stream has been, others listen to what changes.
+        announce = bool(places.store.offsets())
+        change = Change(
+            request.published_at, request.rules_hash, files=names, reasons=reasons, announce=announce
+        )
         if not files and not reasons:
             return stitch_report(settings, change)
         try:

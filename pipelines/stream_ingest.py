@@ -19,6 +19,7 @@ from connectors.files.batch import RawBatch
 from connectors.files.json_records import JsonRecords
 from connectors.kafka.columns import Headers, Longs, Records
 from connectors.kafka.producer import Producer
+from connectors.kafka.registry import schema_id
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
 from connectors.kafka.wire import encode_messages
@@ -137,8 +138,10 @@ class SendFacts(beam.DoFn):  # type: ignore[misc]
         """Send facts under their event_id, so that what is delivered twice meets in one partition."""
         fact = self.plan.source(part.file.source).fact
         if part.facts.height:
+            topic = fact_topic(self.settings, fact)
             keys = [event_id.encode() for event_id in part.facts.get_column("event_id")]
-            self.producer.send_many(fact_topic(self.settings, fact), keys, encode_messages(fact, part.facts))
+            written_with = schema_id(self.settings, topic, fact)
+            self.producer.send_many(topic, keys, encode_messages(fact, part.facts, written_with))
 
     def finish_bundle(self) -> None:
         """Wait for the acknowledgements."""
@@ -162,10 +165,10 @@ class SendDeadLetters(beam.DoFn):  # type: ignore[misc]
         place = Place(part.file.source, part.step, f"{STREAMED}{part.file.raw_id}", part.file.received_at)
         letters = dead_letters(part.rejects, place, self.plan.bus.raw_zone)
         DEAD_LETTERS_SENT.labels(part.file.source, part.step).inc(letters.height)
+        topic = fact_topic(self.settings, DEAD_LETTERS)
         keys = [letter.encode() for letter in letters.get_column("dead_letter_id")]
-        self.producer.send_many(
-            fact_topic(self.settings, DEAD_LETTERS), keys, encode_messages(DEAD_LETTERS, letters)
-        )
+        written_with = schema_id(self.settings, topic, DEAD_LETTERS)
+        self.producer.send_many(topic, keys, encode_messages(DEAD_LETTERS, letters, written_with))
 
     def finish_bundle(self) -> None:
         """Wait for the acknowledgements."""

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import apache_beam as beam
 import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
 from connectors.dead_letters import STREAMED, Place, Reject, dead_letters
-from connectors.kafka.registry import SchemaRegistry
+from connectors.kafka.registry import open_registry
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic
 from connectors.kafka.wire import decode_messages
@@ -142,8 +143,7 @@ class Stitcher:
     def __init__(self, settings: StitchStreamSettings, places: Places) -> None:
         self.settings, self.places = settings, CachedPlaces(places)
         self.bus = Bus(settings.home)
-        registry = settings.kafka.schema_registry
-        self.registry = None if registry is None else SchemaRegistry(registry)
+        self.registry = open_registry(settings.kafka.schema_registry)
         self.announcer = Announcer(settings.kafka)
         self._snapshot_due = False
         self._next_snapshot = 0.0
@@ -316,8 +316,10 @@ class Stitcher:
             facts[name] = frame.with_columns(pl.Series("key", found.keys))
             nodes.append(found)
         stitching = self._stitching()
-        with _measured("publish"), listening(stitching.run_id, _tell_progress):
-            report = publish_increment(self.places, stitching, facts, nodes, change, record=self._record)
+        with _Steps("fold") as steps, listening(stitching.run_id, _tell_progress):
+            report = publish_increment(
+                self.places, stitching, facts, nodes, change, step=steps.next, record=self._record
+            )
         self._tell(report, facts, live=bool(change.offsets))
 
     def _record(self, _: Warehouse, report: StitchReport) -> None:
@@ -404,6 +406,27 @@ def _halves(facts: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, pl.DataFram
         left -= taken
     yield first
     yield second
+
+
+class _Steps:
+    """Measures what lies between the steps of a publication; each is told before it is taken."""
+
+    def __init__(self, first: str) -> None:
+        self.name = first
+
+    def __enter__(self) -> Self:
+        self.wall, self.cpu = time.monotonic(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.next("end")
+
+    def next(self, name: str) -> None:
+        """End the step before, and begin one."""
+        wall, cpu = time.monotonic(), time.process_time()
+        metrics.SECONDS.labels(self.name, "wall").inc(wall - self.wall)
+        metrics.SECONDS.labels(self.name, "cpu").inc(cpu - self.cpu)
+        self.name, self.wall, self.cpu = name, wall, cpu
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from connectors.kafka.errors import SchemaRegistryError
 from connectors.kafka.schema_ids import WrittenWith, written_with
-from connectors.kafka.settings import SchemaRegistrySettings
+from connectors.kafka.settings import KafkaSettings, SchemaRegistrySettings
 from schemas.contracts import avro_schema
 
 #: For how many seconds an id that the registry does not know is not asked for again.
@@ -145,3 +145,13 @@ def _refusal(error: urllib.error.HTTPError) -> str:
         409: "; the topic's subject holds an incompatible schema: check that topic_prefix is yours alone",
     }
     return f"HTTP {error.code}: {said}{helps.get(error.code, '')}"
+
+
+def schema_id(settings: KafkaSettings, topic: str, fact: str) -> int | None:
+    """Give the id under which a registry has today's schema of a topic's values; None where none is configured.
+
+    Raises:
+        SchemaRegistryError: the registry can't be reached, or refuses the schema as incompatible.
+    """
+    registry = open_registry(settings.schema_registry)
+    return None if registry is None else registry.register(topic, fact)

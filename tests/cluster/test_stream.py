@@ -12,11 +12,9 @@ from subprocess import Popen
 import pytest
 
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import ensure_topics
 from milepost.parts.flink_cluster import FlinkCluster
 from milepost.parts.flink_job import running_jobs
 from milepost.parts.flink_room import Door
-from milepost.project import load_project
 from tests.brokers import running_broker, settings_for
 from tests.cluster.conftest import running
 from tests.faults.runs import Place, digests, milepost, shared, start
@@ -111,7 +109,6 @@ def test_killed_processes_and_an_upgrade_lose_and_double_nothing(
     assert milepost(place, "run").returncode == 0
     messages = market_messages(market.place.project, repeat=0.05, seed=5)
     # Some sources have no record at all, and a topic all the same.
-    ensure_topics(kafka, sorted(load_project(place.project, place.home).sources), raw_days=90)
     thirds = [messages[third::3] for third in range(3)]
     send(kafka, thirds[0], RECEIVED)
     with _going_on(place, flink):

@@ -109,6 +109,26 @@ def test_a_part_is_killed_again_and_again(part: str, stream: Place, tmp_path: Pa
     assert_whole(stream, records, tmp_path)
 
 
+@pytest.mark.faults
+def test_kafka_is_away_for_a_minute(stream: Place, tmp_path: Path) -> None:
+    """The collector goes on taking events, into its spool; the others wait."""
+    up(stream)
+    sender = Sender(stream, make_key(stream))
+    sender.start()
+    time.sleep(1)
+    kill(stream, "Kafka")
+    before = len(sender.acknowledged)
+    time.sleep(60)
+    assert len(sender.acknowledged) > before + 100
+    up(stream)
+    sender.stop()
+    wait_worked_off(stream)
+    records = raw_records(stream)
+    assert set(sender.acknowledged) <= {json.loads(record)["messageId"] for record in records}
+    down(stream)
+    assert_whole(stream, records, tmp_path)
+
+
 @pytest.mark.parametrize("mode", [pytest.param("killed", marks=needs_postgresql)])
 def test_the_database_is_killed(mode: str, stream: Place, tmp_path: Path, postgresql: Cluster) -> None:
     url = postgresql.create_database()

@@ -16,7 +16,7 @@ import yaml
 from connectors.kafka.columns import Headers
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import ensure_topics, raw_topic
+from connectors.kafka.topics import raw_topic
 from milepost.project import Project, load_project
 from pipelines.stream_ingest import RECEIVED_AT
 
@@ -82,7 +82,6 @@ def send(settings: KafkaSettings, messages: list[Message], received_at: int) -> 
     by_source: dict[str, list[bytes]] = {}
     for source, record in messages:
         by_source.setdefault(source, []).append(record)
-    ensure_topics(settings, sorted(by_source), raw_days=90)
     headers: Headers = [(RECEIVED_AT, str(received_at).encode())]
     with Producer(settings) as producer:
         for source, records in by_source.items():

@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from connectors.kafka.consumer import Consumer
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import fact_topic
+from connectors.kafka.topics import ensure_topics, fact_topic
+from connectors.kafka.wire import decode_messages
+from schemas.tables import load_tables
 from tests.brokers import running_broker, settings_for
 from tests.faults.runs import Place, digests, letters, milepost, run_whole, shared, start
 from tests.pipelines.streaming import market_messages, send, streamed_market
 from tests.postgresql import Cluster, needs_postgresql
+from warehouse.definitions import WORKING_COPY, open_warehouse, read_frame
 from warehouse.places import places_of
 
 #: When all records came in, in either way (microseconds): 2026-01-01.
@@ -62,14 +68,16 @@ def kafka(broker: KafkaSettings, request: pytest.FixtureRequest) -> KafkaSetting
     return broker.model_copy(update={"topic_prefix": f"{broker.topic_prefix}.{abs(hash(request.node.name))}"})
 
 
-def stream_place(market: Market, folder: Path, kafka: KafkaSettings) -> Place:
-    """Make the market's project with streams, and a home with the same key."""
+def stream_place(market: Market, folder: Path, kafka: KafkaSettings, *, topics: bool = True) -> Place:
+    """Make the market's project with streams and their topics, and a home with the same key."""
     place = Place(folder / "project", folder / "home")
     place.project.mkdir()
     place.home.mkdir(mode=0o700)
     (place.home / "hashing.key").write_bytes(market.key)
     (place.home / "hashing.key").chmod(0o600)
-    streamed_market(market.place.project, place.project, place.home, kafka)
+    project = streamed_market(market.place.project, place.project, place.home, kafka)
+    if topics:
+        ensure_topics(kafka, sorted(project.sources), project.raw_days)
     return place
 
 
@@ -92,6 +100,28 @@ def stream_all(market: Market, place: Place, kafka: KafkaSettings, *arguments: s
     work_off(place, *arguments)
 
 
+def announced(kafka: KafkaSettings) -> pl.DataFrame:
+    """Give the journeys that others know of: the last record of each customer, those without value left out."""
+    last: dict[bytes | None, bytes | None] = {}
+    with Consumer(kafka) as consumer:
+        partitions = consumer.partitions(fact_topic(kafka, "journeys"))
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(consumer.beginning_offsets(partitions))
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            for batch in consumer.poll(10_000, 1.0):
+                last.update(zip(batch.keys.to_list(), batch.values.to_list(), strict=True))
+    decoded = decode_messages("journey", [value for value in last.values() if value is not None])
+    assert decoded.rejects == ()
+    assert None in last.values()  # somebody was merged or erased
+    return decoded.frame.sort("customer_id")
+
+
+def published(place: Place) -> pl.DataFrame:
+    """Give table `journeys`."""
+    with open_warehouse(place.home / WORKING_COPY, read_only=True) as warehouse:
+        return read_frame(warehouse, load_tables()["journeys"]).sort("customer_id")
+
+
 def test_a_stream_gives_the_tables_that_files_give(
     market: Market, kafka: KafkaSettings, tmp_path: Path
 ) -> None:
@@ -99,6 +129,7 @@ def test_a_stream_gives_the_tables_that_files_give(
     stream_all(market, place, kafka)
     assert digests(place) == market.tables
     assert letters(place) == []
+    assert_frame_equal(announced(kafka), published(place))
     done = milepost(place, "run", "--rebuild")
     assert done.returncode == 0, done.stderr
     assert digests(place) == market.tables
@@ -150,6 +181,15 @@ def test_what_is_no_record_and_no_fact_becomes_a_dead_letter_and_harms_no_other(
     assert all(letter["reason"] for letter in found)
     seen = milepost(place, "journey", "crm_contact:c1", "--json")
     assert seen.returncode == 0, seen.stderr
+
+
+def test_a_topic_that_is_missing_is_named(market: Market, kafka: KafkaSettings, tmp_path: Path) -> None:
+    place = stream_place(market, tmp_path, kafka, topics=False)
+    for part in ("ingest", "stitch"):
+        done = milepost(place, "stream", part, "--once")
+        assert done.returncode == 1
+        assert f"{kafka.topic_prefix}." in done.stderr
+        assert "milepost topics ensure" in done.stderr
 
 
 def test_a_second_stitch_is_refused(market: Market, kafka: KafkaSettings, tmp_path: Path) -> None:
