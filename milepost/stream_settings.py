@@ -27,6 +27,12 @@ class StreamSettings(Strict):
         gt=0,
         description="How often `warehouse.duckdb` follows the publications, where the store is DuckDB.",
     )
+    facts_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days for which Kafka keeps facts; for ever unless set. The store keeps them in any case.",
+    )
     term_seconds: float = Field(
         default=1800.0,
         gt=0,

@@ -101,17 +101,22 @@ def fact_topics(settings: KafkaSettings) -> dict[str, str]:
     return {fact: fact_topic(settings, fact) for fact in FACT_TYPES}
 
 
-def defined_topics(settings: KafkaSettings, sources: Iterable[str], raw_days: int) -> tuple[Topic, ...]:
+def defined_topics(
+    settings: KafkaSettings, sources: Iterable[str], raw_days: int, facts_days: int | None = None
+) -> tuple[Topic, ...]:
     """Give every topic as it should be.
 
     Args:
         settings: its prefix is that of the names.
         sources: names of the sources that deliver to Kafka.
         raw_days: for how many days the raw zone is kept.
+        facts_days: for how many days facts are kept; for ever unless given.
     """
     topics = []
     for name, defined in _definition().items():
-        kept = {"raw_days": raw_days, "forever": None}.get(defined["kept"], defined["kept"])
+        kept = {"raw_days": raw_days, "facts_days": facts_days, "forever": None}.get(
+            defined["kept"], defined["kept"]
+        )
         names = (
             [raw_topic(settings, source) for source in sources]
             if name == _RAW
@@ -131,7 +136,9 @@ def defined_topics(settings: KafkaSettings, sources: Iterable[str], raw_days: in
     return tuple(topics)
 
 
-def ensure_topics(settings: KafkaSettings, sources: Iterable[str], raw_days: int) -> TopicsReport:
+def ensure_topics(
+    settings: KafkaSettings, sources: Iterable[str], raw_days: int, facts_days: int | None = None
+) -> TopicsReport:
     """Create the topics that the cluster lacks, and say what differs in those that it has; nothing is altered.
 
     Raises:
@@ -140,7 +147,7 @@ def ensure_topics(settings: KafkaSettings, sources: Iterable[str], raw_days: int
     from kafka.admin import NewTopic
     from kafka.errors import TopicAlreadyExistsError
 
-    wanted = defined_topics(settings, sources, raw_days)
+    wanted = defined_topics(settings, sources, raw_days, facts_days)
     with _admin(settings) as admin:
         present = {topic["name"]: topic for topic in admin.describe_topics() if not topic["error_code"]}
         created = []

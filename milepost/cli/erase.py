@@ -184,7 +184,12 @@ def _on_kafka(project: Project) -> list[dict[str, Any]]:
         },
         {
             "place": "topics of facts on Kafka",
-            "what": "hashed, without names; kept as long as the topics' retention says, for ever unless set",
+            "what": "hashed, without names; kept "
+            + (
+                f"{project.stream.facts_days} days"
+                if project.stream.facts_days
+                else "for ever, unless `stream.facts_days` says otherwise"
+            ),
         },
     ]
 

@@ -14,12 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Show and create the topics on Kafk
 @app.command(epilog="Example:\n\n  milepost topics show --json")
 def show(project: ProjectOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show the topics that the project needs, as they should be: for whoever creates them by other means."""
-    from connectors.kafka.settings import KafkaSettings
-    from connectors.kafka.topics import defined_topics
-
-    machine = machine_of(project, home)
-    settings = machine.project.kafka or KafkaSettings()
-    topics = defined_topics(settings, machine.streamed, machine.project.raw_days)
+    topics = machine_of(project, home).topics()
     if as_json:
         print_json(
             [
@@ -44,10 +39,7 @@ def show(project: ProjectOption = None, home: HomeOption = None, as_json: JsonOp
 @app.command(epilog="Example:\n\n  milepost topics ensure")
 def ensure(project: ProjectOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Create the topics that the cluster lacks, and say what differs in those that it has; nothing is altered."""
-    from connectors.kafka.topics import ensure_topics
-
-    machine = machine_of(project, home)
-    report = ensure_topics(machine.kafka_settings(), machine.streamed, machine.project.raw_days)
+    report = machine_of(project, home).ensure_topics()
     if as_json:
         print_json({"created": report.created, "differences": [str(one) for one in report.differences]})
         return

@@ -15,7 +15,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import ensure_topics
+from connectors.kafka.topics import Topic, TopicsReport, defined_topics, ensure_topics
 from connectors.sync import write_whole
 from milepost.parts.errors import PartError
 from milepost.parts.flink_cluster import FlinkCluster
@@ -77,6 +77,18 @@ class Machine:
     def streamed(self) -> tuple[str, ...]:
         """Names of the sources whose records come in as they happen."""
         return tuple(name for name, source in self.project.sources.items() if source.stream is not None)
+
+    def topics(self) -> tuple[Topic, ...]:
+        """Give the topics that the project needs, as they should be; nothing is asked for it."""
+        settings = self.project.kafka or KafkaSettings()
+        return defined_topics(settings, self.streamed, self.project.raw_days, self.project.stream.facts_days)
+
+    def ensure_topics(self) -> TopicsReport:
+        """Create the topics that the cluster lacks, and say what differs."""
+        project = self.project
+        return ensure_topics(
+            self.kafka_settings(), self.streamed, project.raw_days, project.stream.facts_days
+        )
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -145,7 +157,7 @@ class Machine:
             self.broker.start(progress)
         if self.broker is not None:
             self.broker.wait_ready()
-        ensure_topics(self.kafka_settings(), self.streamed, self.project.raw_days)
+        self.ensure_topics()
         if not self.is_up:
             write_whole(self.run_folder / _ENGINE_FILE, engine.encode())
         if self.engine == "flink":
