@@ -195,17 +195,17 @@ class Session:
             yield
 
     @contextmanager
-    def reading_all(self) -> Iterator[None]:
-        """Let the planner join whole tables meanwhile."""
-        self._allow_whole_joins("on")
+    def joining(self, *kinds: str) -> Iterator[None]:
+        """Let the planner read tables as a whole to join them meanwhile: by `hash`, `merge` or both."""
+        self._allow_joins(kinds, "on")
         try:
             yield
         finally:
             with suppress(DatabaseError):
-                self._allow_whole_joins("off")
+                self._allow_joins(kinds, "off")
 
-    def _allow_whole_joins(self, setting: str) -> None:
-        joins = ", ".join(f"set_config('enable_{kind}', $1, false)" for kind in ("hashjoin", "mergejoin"))
+    def _allow_joins(self, kinds: Iterable[str], setting: str) -> None:
+        joins = ", ".join(f"set_config('enable_{kind}join', $1, false)" for kind in kinds)
         self.rows(f"SELECT {joins}", setting)
 
 
