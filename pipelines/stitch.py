@@ -14,6 +14,7 @@ import polars as pl
 from connectors.bus import Bus
 from milepost.rules import Rules
 from milepost.units import Nodes
+from pipelines.mapping_versions import REBUILD, remember_versions
 from pipelines.progress import Progress, listening
 from pipelines.runner import pipeline_options
 from pipelines.staging import Staging
@@ -71,6 +72,8 @@ def facts_on(bus: Bus) -> tuple[FactFile, ...]:
 class StitchRequest:
     """What a stitch works on: the home, all files of facts that stand on the bus, words, settings and their hash.
 
+    `versions` are those of today's mappings by source: what an older one made of a stream gives way.
+
     `store_url` names the database that holds store and warehouse; None where files of the home do.
     """
 
@@ -80,6 +83,7 @@ class StitchRequest:
     rules: Rules
     rules_hash: str
     published_at: datetime
+    versions: Mapping[str, str] = field(default_factory=dict)
     store_url: str | None = field(default=None, repr=False)
 
 
@@ -108,8 +112,10 @@ def run_stitch(
     run_id = f"run-{uuid.uuid4().hex}"
     staging_root = request.home / "staging"
     Staging(str(staging_root)).clear()
-    settings = StitchSettings(Staging(str(staging_root / run_id)), request.vocabulary, request.rules, run_id)
+    staging = Staging(str(staging_root / run_id))
     with places_of(request.home, request.store_url) as places:
+        older = remember_versions(places.store, request.versions)
+        settings = StitchSettings(staging, request.vocabulary, request.rules, run_id, older)
         files, reasons = _plan(places, request, rebuild=rebuild)
         streamed = stage_streamed(settings, places.store) if reasons else []
         names = tuple(file.name for file in files)
@@ -177,6 +183,8 @@ def _plan(places: Places, request: StitchRequest, *, rebuild: bool) -> tuple[lis
         reasons.append("a rebuild was asked for")
     if store.is_torn():
         reasons.append("the run before died while it published")
+    if said := store.state(REBUILD):
+        reasons.append(said)
     if stitched - current:
         reasons.append("records were mapped anew")
     begun = bool(stitched or store.offsets())

@@ -19,7 +19,7 @@ from milepost.units import Nodes, UnitFinder, node_hash
 from pipelines.difference import unchanged
 from pipelines.progress import report
 from pipelines.staging import read_frames
-from pipelines.stitch_rebuild import Spill, StitchSettings, stage_violations, staged_schema
+from pipelines.stitch_rebuild import Spill, StitchSettings, run_marks, stage_violations, staged_schema
 from schemas.contracts import FACT_TYPES
 from schemas.tables import load_tables
 from warehouse.audit import quarantine
@@ -175,12 +175,7 @@ def _marked(
     """Give facts their marks and the types of staged ones."""
     schema = staged_schema(name, settings.vocabulary)
     marked = facts.with_columns(units.alias("unit").cast(pl.UInt64)).select(list(schema)).cast(schema)
-    marks = [pl.lit(new).alias("is_new")]
-    if settings.versions:
-        # What came from files has none: the bus forgets what an older mapping made of a file.
-        todays = pl.col("mapping_version").is_in(sorted(settings.versions))
-        marks.append((~todays).fill_null(value=False).alias("is_older"))
-    return marked.with_columns(marks)
+    return marked.with_columns(run_marks(settings, new=new))
 
 
 class _Across:

@@ -41,13 +41,13 @@ STAGED = ".parquet"
 
 @dataclass(frozen=True)
 class StitchSettings:
-    """What the steps of a run share; `versions` are those of today's mappings of streams."""
+    """What the steps of a run share; `older` are versions of mappings that are today's no more."""
 
     staging: Staging
     vocabulary: Vocabulary
     rules: Rules
     run_id: str
-    versions: frozenset[str] = frozenset()
+    older: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,16 @@ def stage_streamed(settings: StitchSettings, store: Store) -> list[tuple[str, st
             name = f"{fact_type}.stream.{number:05d}"
             staged.append((fact_type, name, settings.staging.write(part, "streamed", f"{name}{STAGED}")))
     return staged
+
+
+def run_marks(settings: StitchSettings, *, new: bool) -> list[pl.Expr]:
+    """Give the marks of facts in a run, see `milepost.facts.RUN_MARKS`."""
+    marks = [pl.lit(new).alias("is_new")]
+    if settings.older:
+        # What came from files has no version: the bus forgets what an older mapping made of a file.
+        older = pl.col("mapping_version").is_in(sorted(settings.older)).fill_null(value=False)
+        marks.append(older.alias("is_older"))
+    return marks
 
 
 class Decode(beam.DoFn):  # type: ignore[misc]
@@ -183,7 +193,7 @@ class FoldShard(beam.DoFn):  # type: ignore[misc]
             by_type[fact_type].append(file)
         facts = {
             name: read_frames(by_type[name], staged_schema(name, vocabulary)).with_columns(
-                pl.lit(value=True).alias("is_new")
+                run_marks(self.settings, new=True)
             )
             for name in FACT_TYPES
         }
@@ -198,7 +208,7 @@ def stage_fold(settings: StitchSettings, fold: UnitFold, name: str) -> None:
     staging, vocabulary = settings.staging, settings.vocabulary
     for fact_type, frame in fold.standing.items():
         if frame.height:
-            staging.write(frame.drop("is_new"), "facts", fact_type, name)
+            staging.write(frame.drop("is_new", "is_older", strict=False), "facts", fact_type, name)
     stage_tables(settings, {**fold.tables, "money": booked_money(fold.folded.conversions)}, name)
     timeline, conversions = ledger_part(fold.folded, vocabulary)
     if timeline.height:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import apache_beam as beam
 
@@ -17,12 +17,14 @@ from connectors.kafka.errors import KafkaUnreachableError
 from connectors.kafka.offsets import group_offsets
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import fact_topic, raw_topic
+from milepost.clock import now
 from pipelines.ingest_plan import Plan
 from pipelines.kafka_source import READING, STOPPING, Share, forget_reading
 from pipelines.runner import pipeline_options, runs_elsewhere
 from pipelines.stream_ingest import ingest_stream
 from pipelines.stream_jobs import run_jobs
 from pipelines.stream_stitch import (
+    MappingChangedError,
     StitchStreamSettings,
     close_stitchers,
     drop_stitchers,
@@ -41,7 +43,10 @@ CLUSTER = "kafka_cluster"
 #: Seconds to wait after a first failure, and at most.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 #: Errors by name, so that the database's driver is not imported for its name.
-_PASSING = ("KafkaUnreachableError", "NotAcknowledgedError", "SchemaRegistryError", "DatabaseError")
+_PASSING = (
+    *("KafkaUnreachableError", "NotAcknowledgedError", "OffsetGoneError", "SchemaRegistryError"),
+    *("DatabaseAwayError", "StoreBusyError"),
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -68,8 +73,15 @@ def run_ingest(plan: Plan, settings: KafkaSettings, options: Sequence[str], *, o
         _run_terms(build, options, once=once)
 
 
-def run_replay(plan: Plan, settings: KafkaSettings, options: Sequence[str], since: datetime | None) -> None:
-    """Map the raw records of the plan's sources once more that came in since a time, or all that are still there."""
+def run_replay(
+    plan: Plan, settings: KafkaSettings, options: Sequence[str], since: datetime | None
+) -> datetime | None:
+    """Map the raw records of the plan's sources once more that came in since a time, or all that are still there.
+
+    Returns:
+        Since when all records have been mapped once more: later than was asked for where retention has cleared some;
+        None for all that there ever were.
+    """
     topics = [raw_topic(settings, source) for source in plan.versions]
     with Consumer(settings) as consumer:
         partitions = _partitions(consumer, topics)
@@ -78,9 +90,26 @@ def run_replay(plan: Plan, settings: KafkaSettings, options: Sequence[str], sinc
         else:
             first = consumer.offsets_at(partitions, int(since.timestamp() * 1000))
         ends = consumer.end_offsets(partitions)
+        cleared = [at for at, offset in consumer.beginning_offsets(partitions).items() if offset]
+        kept_since = _first_times(consumer, cleared)
     share = Share(tuple(sorted(first.items())), None, tuple(sorted(ends.items())))
     with beam.Pipeline(options=pipeline_options(options, streaming=True, ends=True)) as pipeline:
         ingest_stream(pipeline, [share], plan, settings)
+    return max([*kept_since, *([since] if since is not None else [])], default=None)
+
+
+def _first_times(consumer: Consumer, partitions: Sequence[Partition]) -> list[datetime]:
+    """Say when the first record came of each partition whose beginning has been cleared; now, of an empty one."""
+    times = []
+    first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    for partition in partitions:
+        times.append(now())
+        if first[partition] < ends[partition]:
+            consumer.assign({partition: first[partition]})
+            while not (found := consumer.poll(1, 1.0)):
+                pass
+            times[-1] = datetime.fromtimestamp(int(found[0].timestamps[0]) / 1000, UTC)
+    return times
 
 
 def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: bool = False) -> None:
@@ -114,12 +143,15 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
 
 def _stored_offsets(store: Store, settings: KafkaSettings) -> dict[tuple[str, int], int]:
     """Give the store's offsets; none where they are of another cluster, whose topics are read from their beginning."""
-    now, before = cluster_id(settings), store.state(CLUSTER)
-    if before != now:
-        store.set_state(CLUSTER, now)
-        if before is not None:
-            _logger.warning("Kafka is another cluster than before: its topics are read from their beginning")
-            return {}
+    here, before = cluster_id(settings), store.state(CLUSTER)
+    if before != here:
+        with store.transaction():
+            if before is not None:
+                _logger.warning(
+                    "Kafka is another cluster than before: its topics are read from their beginning"
+                )
+                store.set_offsets(dict.fromkeys(store.offsets(), 0))
+            store.set_state(CLUSTER, here)
     return store.offsets()
 
 
@@ -143,7 +175,9 @@ def _run_terms(
         except Exception as error:
             failed()
             forget_reading()
-            reason = _passing(error)
+            if (changed := _among_causes(error, (MappingChangedError.__name__,))) is not None:
+                raise MappingChangedError(str(changed)) from error
+            reason = _among_causes(error, _PASSING)
             if once or reason is None:
                 raise
             wait = FIRST_WAIT if time.monotonic() - began > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
@@ -153,12 +187,12 @@ def _run_terms(
             return
 
 
-def _passing(error: BaseException | None) -> str | None:
-    """Say what has failed where that may pass by itself; None for everything else."""
+def _among_causes(error: BaseException | None, names: Sequence[str]) -> BaseException | None:
+    """Find an error of these kinds among an error and its causes: Beam raises what a step raised anew."""
     while error is not None:
-        if type(error).__name__ in _PASSING:
-            return str(error)
-        error = error.__cause__ or error.__context__
+        if any(kind.__name__ in names for kind in type(error).__mro__):
+            return error
+        error = error.__cause__
     return None
 
 

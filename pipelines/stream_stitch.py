@@ -60,6 +60,7 @@ class StitchStreamSettings:
     rules: Rules
     rules_hash: str
     versions: Mapping[str, str]
+    systems: frozenset[str]
     store_url: str | None = field(default=None, repr=False)
 
 
@@ -112,6 +113,10 @@ def drop_stitchers() -> None:
             stitcher.places.close()
 
 
+class MappingChangedError(Exception):
+    """The stitch must begin anew with the mappings as they are now; nothing of what it refused is lost."""
+
+
 class CachedPlaces:
     """Places with a cache in front of the store, for a process that keeps them."""
 
@@ -150,7 +155,7 @@ class Stitcher:
         self._known_registry: tuple[int, int] | None = None
         self._files: list[FactFile] = []
         self._pieces: deque[Piece] = deque()
-        remember_versions(places.store, settings.versions)
+        self._older = remember_versions(places.store, settings.versions)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -180,7 +185,7 @@ class Stitcher:
             settings.vocabulary,
             settings.rules,
             run,
-            frozenset(settings.versions.values()),
+            self._older,
         )
 
     def close(self) -> None:
@@ -208,6 +213,7 @@ class Stitcher:
         if letters.height:
             self._keep(letters)
             self._published()
+        self._refuse_unknown_versions(facts)
         offsets = {(at.topic, at.partition): offset for at, offset in delivery.positions}
         self._publish(facts, Change(now(), self.settings.rules_hash, offsets=offsets, announce=True))
 
@@ -243,6 +249,14 @@ class Stitcher:
                 facts.setdefault(name, []).append(decoded.frame)
         return self._staged(facts), pl.concat(letters)
 
+    def _refuse_unknown_versions(self, facts: Mapping[str, pl.DataFrame]) -> None:
+        """Refuse facts of a mapping that this process does not know: they would be judged by an old one's rules."""
+        known = self._older | set(self.settings.versions.values())
+        for frame in facts.values():
+            mine = frame.filter(pl.col("source").is_in(sorted(self.settings.systems)))
+            if not set(mine.get_column("mapping_version").drop_nulls().unique()) <= known:
+                raise MappingChangedError("a mapping has changed since this stitch began")
+
     def _staged(self, facts: Mapping[str, list[pl.DataFrame]]) -> dict[str, pl.DataFrame]:
         """Give facts the columns and types of staged ones, every type there is."""
         staged = {}
@@ -264,9 +278,12 @@ class Stitcher:
         registry = _stamp(self.bus.folder / REGISTRY_FILE)
         if registry == self._known_registry:
             return []
-        self._known_registry = registry
         known = self.places.store.stitched_files()
-        return [file for file in facts_on(self.bus) if file.name not in known]
+        files = facts_on(self.bus)
+        if known - {file.name for file in files}:
+            raise MappingChangedError("files were mapped anew")
+        self._known_registry = registry
+        return [file for file in files if file.name not in known]
 
     def _take_files(self) -> None:
         """Stitch new files of the bus piece by piece for as long as the pace is; what is left waits its turn."""

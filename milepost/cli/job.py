@@ -19,7 +19,7 @@ from milepost.cli.home_record import owner, remember_project
 from milepost.cli.retention import clear_raw_zone
 from milepost.clock import now
 from milepost.parts.machine import Machine, store_of_stitch
-from milepost.project import PROJECT_FILE, Project, load_project, rules_hash
+from milepost.project import PROJECT_FILE, Project, load_project, rules_document
 from pipelines.ingest_report import IngestReport
 from pipelines.letters import stitch_letters
 from pipelines.progress import Progress
@@ -137,13 +137,15 @@ def stitch_and_publish(
     Raises:
         CommandError: the audit withheld the publication; dead letters and report are written.
     """
+    rules = rules_document(job.project, job.vocabulary, job.key.key_id)
     request = StitchRequest(
         home=job.home,
         files=facts_on(Bus(job.home)),
         vocabulary=job.vocabulary,
         rules=job.project.rules,
-        rules_hash=rules_hash(job.project, job.vocabulary, job.key.key_id),
+        rules_hash=rules.hash,
         published_at=now(),
+        versions=rules.mappings,
         store_url=job.store_url,
     )
     withheld: AuditWithheldError | None = None

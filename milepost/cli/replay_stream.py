@@ -56,14 +56,15 @@ def replay(
     )
     with ExitStack() as held:
         held.enter_context(machine.aside(err.print, "ingest", "stitch"))
-        err.print(f"mapping {source} again …")
-        run_replay(plan, machine.kafka_settings(), context.args, moment)
         job = held.enter_context(open_job(machine.project.file, machine.project.home, "replay", url))
+        err.print(f"mapping {source} again …")
+        reached = run_replay(plan, machine.kafka_settings(), context.args, moment)
         settings = stitch_settings(machine, job)
         err.print("stitching …")
         run_stitch(settings, context.args, once=True)
         with places_of(job.home, job.store_url) as places:
-            dropped = drop_older(places.store, settings.versions, source, moment)
+            system = machine.project.source(source).source_system
+            dropped = drop_older(places.store, settings.versions, source, system, reached)
         outcome = stitch_and_publish(job, rebuild=True, options=context.args)
     if as_json:
         print_json({"source": source, "facts_replaced": dropped, "fates": outcome.fates})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from milepost.cli.errors import CommandError
 from milepost.cli.options import HomeOption, ProjectOption, StoreOption, home_folder, store_url
 from milepost.cli.run import PASS_ON
 
@@ -23,6 +26,8 @@ app = typer.Typer(
     help="Run one part of the continuous pipeline in the foreground: collector, ingest or stitch. "
     "`milepost up` starts those that a project needs; use these where something else supervises them.",
 )
+#: How long a stitch waits before it begins anew: facts of a mapping that is nowhere here come again and again.
+BEGIN_ANEW_SECONDS = 2.0
 OnceOption = Annotated[
     bool, typer.Option("--once", help="Stop when everything that is there now has been worked off.")
 ]
@@ -61,6 +66,7 @@ def stitch(
     from milepost.cli.job import STITCHING, open_job, stitch_and_publish
     from milepost.parts.machine import Machine
     from pipelines.stream import run_stitch
+    from pipelines.stream_stitch import MappingChangedError
 
     _stop_on_signals()
     with open_job(project, home_folder(home), STITCHING, store_url(store)) as job:
@@ -69,7 +75,17 @@ def stitch(
         _tell_health(machine, "stitch", job.project.stream.stitch_metrics_port)
         # What is left of a run that died, or of settings that changed, before anything new.
         stitch_and_publish(job)
-        run_stitch(settings, context.args, once=once)
+        try:
+            run_stitch(settings, context.args, once=once)
+        except MappingChangedError as error:
+            changed = error
+        else:
+            return
+    if once:
+        raise CommandError(str(changed), remedy="run it again: it begins with the mappings as they are now")
+    logging.getLogger(__name__).warning("%s: beginning anew", changed)
+    time.sleep(BEGIN_ANEW_SECONDS)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
 
 
 @app.command(epilog="Example:\n\n  milepost stream collector --project shop")
@@ -101,6 +117,7 @@ def stitch_settings(machine: Machine, job: Job) -> StitchStreamSettings:
         rules=job.project.rules,
         rules_hash=document.hash,
         versions=dict(document.mappings),
+        systems=frozenset(source.source_system for source in job.project.sources.values()),
         store_url=job.store_url,
     )
 

@@ -25,6 +25,7 @@ from milepost.parts.kafka_broker import KafkaBroker
 from milepost.parts.process import Background
 from milepost.project import Project
 from milepost.sources import COLLECTED
+from warehouse.postgres.url import STORE_FILE_VARIABLE, STORE_VARIABLE
 
 #: The folder of a home that has logs, process numbers and addresses.
 RUN_FOLDER = "run"
@@ -35,8 +36,6 @@ Engine = Literal["in-process", "flink"]
 _PIPELINES = ("ingest", "stitch")
 #: Where a part tells its address: `host:port`.
 ADDRESS_SUFFIX = ".address"
-#: Tells the parts which store to use; it may hold a password, so it goes by the environment.
-STORE_VARIABLE = "MILEPOST_STORE"
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,17 @@ class Machine:
         except OSError:
             return "in-process"
 
-    @cached_property
+    @property
     def flink(self) -> FlinkCluster:
-        """The Flink of its own, with doors to Kafka and to the store's database."""
+        """The Flink of its own, with doors to Kafka and to the database of a running stitch."""
+        return self._flink_with_doors(store_of_stitch(self.project.home))
+
+    @property
+    def _flink_is_up(self) -> bool:
+        return FlinkCluster(self.project.home / "flink").room.process.is_alive()
+
+    def _flink_with_doors(self, database: str | None) -> FlinkCluster:
         servers = list(self.kafka_settings().bootstrap_servers)
-        database = store_of_stitch(self.project.home) or os.environ.get(STORE_VARIABLE)
         if database is not None:
             parts = urlsplit(database)
             servers.append(f"{parts.hostname}:{parts.port or 5432}")
@@ -158,15 +163,16 @@ class Machine:
         if self.broker is not None:
             self.broker.wait_ready()
         self.ensure_topics()
-        if not self.is_up:
+        if not any(self.process(name).is_alive() for name in _PIPELINES) and not self._flink_is_up:
             write_whole(self.run_folder / _ENGINE_FILE, engine.encode())
         if self.engine == "flink":
             step("Flink")
-            if self.flink.room.process.is_alive():
-                self.flink.restart_dead()
+            flink = self._flink_with_doors(environment.get(STORE_VARIABLE))
+            if self._flink_is_up:
+                flink.restart_dead()
             else:
-                self.flink.start(progress)
-            self.flink.wait_ready()
+                flink.start(progress)
+            flink.wait_ready()
         for name in self.wanted:
             if not self.process(name).is_alive():
                 step(name)
@@ -177,8 +183,12 @@ class Machine:
         process = self.process(name)
         if not process.is_alive():
             (self.run_folder / f"{name}{ADDRESS_SUFFIX}").unlink(missing_ok=True)
-            process.start(self._command(name), environment)
-        process.wait_ready(lambda: self.answers(name), timeout=300.0)
+            # Who takes what others send has no need of the database's password.
+            hidden = () if name in _PIPELINES else (STORE_VARIABLE, STORE_FILE_VARIABLE)
+            known = {variable: value for variable, value in environment.items() if variable not in hidden}
+            process.start(self._command(name), known)
+        # A stitch may have everything to fold again before it is ready.
+        process.wait_ready(lambda: self.answers(name), timeout=3600.0 if name == "stitch" else 300.0)
 
     def _command(self, name: str) -> list[str | Path]:
         return [
@@ -194,7 +204,7 @@ class Machine:
             if process.is_alive():
                 step(name)
                 process.stop(timeout=60.0)
-        if self.engine == "flink" and self.flink.room.process.is_alive():
+        if self._flink_is_up:
             step("Flink")
             self.flink.stop()
         if self.broker is not None and self.broker.process.is_alive():
@@ -252,19 +262,26 @@ class Machine:
             PartError: one does not start again.
         """
         environments: dict[str, dict[str, str]] = {}
-        for name in names:
-            process = self.process(name)
-            pid = process.pid
-            if pid is not None:
-                environments[name] = _environment_of(pid)
-                step(f"stopping {name} for the moment; what comes in waits on Kafka …")
-                process.stop(timeout=120.0)
         try:
+            for name in names:
+                process = self.process(name)
+                pid = process.pid
+                if pid is not None:
+                    environments[name] = _environment_of(pid)
+                    step(f"stopping {name} for the moment; what comes in waits on Kafka …")
+                    process.stop(timeout=120.0)
             yield
         finally:
+            failures = []
             for name, environment in environments.items():
                 step(f"starting {name} again …")
-                self._start_part(name, environment)
+                try:
+                    self._start_part(name, environment)
+                except PartError as error:
+                    # The others are started all the same.
+                    failures.append(error)
+            if failures:
+                raise failures[0]
 
 
 def part_of(home: Path, name: str) -> Background:

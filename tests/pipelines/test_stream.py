@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from connectors.kafka.wire import decode_messages
 from schemas.tables import load_tables
 from tests.brokers import running_broker, settings_for
 from tests.faults.runs import Place, digests, letters, milepost, run_whole, shared, start
+from tests.faults.stream import machine_of
 from tests.pipelines.streaming import market_messages, send, streamed_market
 from tests.postgresql import Cluster, needs_postgresql
 from warehouse.definitions import WORKING_COPY, open_warehouse, read_frame
 from warehouse.places import places_of
+from warehouse.snapshot import SNAPSHOT
 
 #: When all records came in, in either way (microseconds): 2026-01-01.
 RECEIVED = 1_767_225_600_000_000
@@ -237,3 +241,45 @@ def test_a_replay_maps_raw_records_as_the_mapping_is_today(
         assert letters(place) == []
         tables[name] = digests(place)
     assert tables["corrected"] == tables["right"]
+
+
+def test_a_stitch_begins_anew_when_a_mapping_has_changed(
+    market: Market, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    """Facts of a mapping that the running stitch does not know are not lost, nor judged by the old one."""
+    messages = [one for one in market_messages(market.place.project, repeat=0.1, seed=5) if one[0] == "mail"]
+    place = stream_place(market, tmp_path, kafka)
+    stitch = start(place, "stream", "stitch")
+    try:
+        machine = machine_of(place)
+        wait_for(lambda: machine.answers("stitch"), stitch)
+        mapping = place.project / "mappings" / "mail.sql"
+        mapping.write_text(mapping.read_text().replace("'email_opened'", "'email_clicked'"))
+        send(kafka, messages, RECEIVED)
+        assert milepost(place, "stream", "ingest", "--once").returncode == 0
+        wait_for(lambda: bool(snapshot_kinds(place)), stitch)
+        assert "email_clicked" in snapshot_kinds(place)
+        assert "email_opened" not in snapshot_kinds(place)
+        stitch.terminate()
+        stitch.communicate(timeout=60)
+    finally:
+        stitch.kill()
+        stitch.communicate()
+    assert letters(place) == []
+
+
+def snapshot_kinds(place: Place) -> set[str]:
+    """Give the kinds that the snapshot has; none where there is no snapshot."""
+    if not (place.home / SNAPSHOT).exists():
+        return set()
+    with open_warehouse(place.home / SNAPSHOT, read_only=True) as warehouse:
+        return {kind for (kind,) in warehouse.sql("SELECT DISTINCT kind FROM journey.touchpoints").fetchall()}
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 180.0) -> None:
+    """Wait until something has happened while a process runs."""
+    end = time.monotonic() + timeout
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.2)
