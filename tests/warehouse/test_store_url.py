@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from warehouse.places import open_places
-from warehouse.postgres.session import DatabaseError
+from warehouse.postgres.session import DatabaseAwayError
 from warehouse.postgres.url import (
     STORE_FILE_VARIABLE,
     STORE_VARIABLE,
     StoreUrlError,
     find_store_url,
     masked,
+    with_timeouts,
     without_password,
 )
 
@@ -58,8 +59,23 @@ def test_passwords_are_masked_wherever_they_stand() -> None:
     assert "cret" not in without_password("s@cret and s%40cret", URL)
 
 
+@pytest.mark.parametrize(
+    ("url", "begins"),
+    [
+        (URL, f"{URL}?connect_timeout=10&"),
+        ("postgresql:///d?host=/tmp", "postgresql:///d?host=/tmp&connect_timeout=10&"),
+        ("postgres://h/d?connect_timeout=3", "postgres://h/d?connect_timeout=3&keepalives_idle=30&"),
+    ],
+)
+def test_waits_for_the_network_are_bounded_as_the_url_says_or_anyway(url: str, begins: str) -> None:
+    bounded = with_timeouts(url)
+    assert bounded.startswith(begins)
+    assert bounded.count("connect_timeout") == bounded.count("tcp_user_timeout") == 1
+    assert with_timeouts(bounded) == bounded
+
+
 def test_a_server_that_is_away_is_said_to_be_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match=r"127\.0\.0\.1") as error:
+    with pytest.raises(DatabaseAwayError, match=r"127\.0\.0\.1") as error:
         open_places(tmp_path, URL)
     shown = "".join(str(part) for part in (error.value, error.value.__cause__))
     assert "s@cret" not in shown

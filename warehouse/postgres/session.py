@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from warehouse.definitions import in_types, without_time_zones
-from warehouse.postgres.url import masked, without_password
+from warehouse.postgres.url import masked, with_timeouts, without_password
 
 #: The oldest server that lets go of a transaction whose client has died.
 OLDEST_SERVER = 14
@@ -44,11 +44,22 @@ _SETTINGS = {
     "client_connection_check_interval": "1s",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
 }
+
+
+#: What passes by itself, by the beginning of its SQLSTATE: a broken connection, a server that is stopped or started, no
+#: room or too many sessions, and transactions that got into each other's way.
+_PASSING = ("08", "57P", "53", "40")
 
 
 class DatabaseError(RuntimeError):
     """The database can't be used; the message says why and what helps, without the password."""
+
+
+class DatabaseAwayError(DatabaseError):
+    """The database can't be used just now: the same may well succeed later."""
 
 
 class Session:
@@ -57,14 +68,15 @@ class Session:
     def __init__(self, url: str, application: str) -> None:
         """Connect; `application` is what others see of this session, at most 63 bytes.
 
-        Raises `DatabaseError` where the server can't be reached, is too old, or holds texts in another encoding.
+        Raises `DatabaseAwayError` where the server can't be reached or doesn't let in, `DatabaseError` where it is too
+        old or holds texts in another encoding.
         """
         self.name = masked(url)
         try:
-            self._connection = driver.connect(url, autocommit=True)
+            self._connection = driver.connect(with_timeouts(url), autocommit=True)
         except adbc_driver_manager.Error as error:
             said = without_password(str(error), url).strip()
-            raise DatabaseError(
+            raise DatabaseAwayError(
                 f"The store {self.name} can't be opened: {said}. Check that the server runs, and user, password "
                 "and database."
             ) from None
@@ -109,10 +121,24 @@ class Session:
         try:
             yield
         except adbc_driver_manager.Error as error:
-            raise DatabaseError(
-                f"The database {self.name} says: {str(error).strip()}. What was not committed is undone; run again "
-                "when it can be reached."
-            ) from error
+            said = f"The database {self.name} says: {str(error).strip()}. What was not committed is undone; "
+            if self._passes(error):
+                raise DatabaseAwayError(f"{said}run again when it can be reached.") from error
+            raise DatabaseError(f"{said}running again does not help before that is mended.") from error
+
+    def _passes(self, error: adbc_driver_manager.Error) -> bool:
+        """Say whether what failed may succeed later; a server that could say nothing more has left no SQLSTATE."""
+        if error.sqlstate:
+            return error.sqlstate.startswith(_PASSING)
+        return error.status_code == adbc_driver_manager.AdbcStatusCode.IO and not self._is_connected()
+
+    def _is_connected(self) -> bool:
+        try:
+            self._cursor.execute("SELECT")
+        except adbc_driver_manager.Error as error:
+            # A transaction that has failed refuses everything, and says so.
+            return bool(error.sqlstate)
+        return True
 
     def execute(self, statement: str, *parameters: object) -> None:
         """Run a statement that gives nothing; its parameters are $1, $2 and so on."""

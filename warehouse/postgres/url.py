@@ -15,6 +15,16 @@ STORE_FILE_VARIABLE = "MILEPOST_STORE_FILE"
 SCHEMES = ("postgresql", "postgres")
 _HIDDEN = "…"
 
+#: After how long a server that is silent counts as gone: seconds to connect, seconds until an idle connection is tried
+#: and between three tries, milliseconds until what was sent must have arrived. Left alone, it takes hours.
+_TIMEOUTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
 
 class StoreUrlError(ValueError):
     """The URL of the store is of no use; the message says why and what helps, without the password."""
@@ -57,6 +67,15 @@ def _read(path: Path) -> str:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise StoreUrlError(f"{path} holds a password and others may read it. Run: chmod 600 {path}")
     return text
+
+
+def with_timeouts(url: str) -> str:
+    """Give the URL with a bound on every wait for the network that it does not name itself."""
+    # It is added to as it stands: taken apart and put together, a URL without a host loses its slashes.
+    base, _, query = url.partition("?")
+    named = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+    added = [f"{name}={value}" for name, value in _TIMEOUTS.items() if name not in named]
+    return "?".join([base, "&".join([*filter(None, [query]), *added])]).rstrip("?")
 
 
 def masked(url: str) -> str:
