@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.warehouse.test_snapshot import exposures, publish
-from warehouse.backup import MANIFEST, BackupError, backup, restore
-from warehouse.lock import HomeBusyError, home_lock
+from warehouse.backup import FILES, MANIFEST, BackupError, backup, restore
+from warehouse.lock import BUS_LOCK_FILE, HomeBusyError, home_lock
 from warehouse.snapshot import SNAPSHOT
 
 
@@ -30,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    left_out = {SNAPSHOT, "run.lock", "warehouse.duckdb.draft-1"}
+    left_out = {SNAPSHOT, "run.lock", BUS_LOCK_FILE, "warehouse.duckdb.draft-1"}
     return {
         str(path.relative_to(home)): path.read_bytes()
         for path in home.rglob("*")
@@ -80,8 +81,9 @@ def test_a_backup_overwrites_nothing_and_keeps_out_of_the_home(home: Path, tmp_p
 
 
 def test_a_backup_waits_for_no_run(home: Path, tmp_path: Path) -> None:
-    with home_lock(home), pytest.raises(HomeBusyError):
-        backup(home, tmp_path / "b.tar.zst")
+    for lock in ("run.lock", BUS_LOCK_FILE):
+        with home_lock(home, file=lock), pytest.raises(HomeBusyError):
+            backup(home, tmp_path / "b.tar.zst")
     assert not list(tmp_path.glob("b.tar.zst*"))
 
 
@@ -98,6 +100,47 @@ def test_a_truncated_archive_is_refused_and_leaves_nothing(
         restore(archive, other)
     assert not other.exists()
     assert not list(tmp_path.glob(".other*"))
+
+
+def test_what_is_being_written_is_not_in_it_and_it_says_so(home: Path, tmp_path: Path) -> None:
+    for folder in ("kafka", "spool", "run", "flink", "staging"):
+        (home / folder).mkdir()
+        (home / folder / "file").write_text(folder)
+    archive, other = tmp_path / "b.tar.zst", tmp_path / "other"
+    why = {"kafka": "Kafka runs", "postgresql://db/milepost": "is a database"}
+    backup(home, archive, lambda: why)
+    restored = restore(archive, other)
+    assert restored.left_out == why
+    assert sorted(path.parent.name for path in other.rglob("file")) == ["spool"]
+
+
+def test_what_begins_to_be_written_meanwhile_ends_the_backup(home: Path, tmp_path: Path) -> None:
+    answers = iter([{}, {"kafka": "Kafka runs"}])
+    with pytest.raises(BackupError, match="kafka: somebody began to write"):
+        backup(home, tmp_path / "b.tar.zst", lambda: next(answers))
+    assert not list(tmp_path.glob("b.tar.zst*"))
+
+
+def test_files_that_grow_meanwhile_are_restored_as_they_were_written(home: Path, tmp_path: Path) -> None:
+    growing = home / "growing.log"
+    growing.write_bytes(b"x" * 1_000_000)
+    stop = threading.Event()
+
+    def grow() -> None:
+        with growing.open("ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b"y" * 1_000)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        backup(home, tmp_path / "b.tar.zst")
+    finally:
+        stop.set()
+        writer.join()
+    restore(tmp_path / "b.tar.zst", tmp_path / "other")
+    restored = (tmp_path / "other" / "growing.log").read_bytes()
+    assert growing.read_bytes().startswith(restored)
 
 
 def rewritten(archive: Path, change: dict[str, bytes]) -> None:
@@ -117,8 +160,11 @@ def rewritten(archive: Path, change: dict[str, bytes]) -> None:
     ("change", "message"),
     [
         ({"hashing.key": b"forged"}, r"hashing\.key is damaged"),
-        ({"../outside": b"x"}, "does not list"),
-        ({MANIFEST: b'{"files": []}'}, "does not list"),
+        ({"../outside": b"x"}, "no backup holds"),
+        ({"more": b"x"}, "no backup holds"),
+        ({FILES: b"[]"}, "does not have"),
+        ({FILES: b"not JSON"}, "is damaged"),
+        ({MANIFEST: b'{"format": 1, "files": []}'}, "does not have"),
         ({MANIFEST: b"not JSON"}, "is damaged"),
         ({MANIFEST: b'{"format": 99, "files": []}'}, "newer Milepost"),
     ],
