@@ -68,7 +68,7 @@ def run_ingest(plan: Plan, settings: KafkaSettings, options: Sequence[str], *, o
         ingest_stream(pipeline, [share], plan, settings)
 
     if runs_elsewhere(options) and not once:
-        run_jobs(build, options, INGEST_GROUP, term, STOPPING, READING)
+        run_jobs(build, options, INGEST_GROUP, term, STOPPING, READING, _passing)
     else:
         _run_terms(build, options, once=once)
 
@@ -134,7 +134,7 @@ def run_stitch(settings: StitchStreamSettings, options: Sequence[str], *, once: 
 
     try:
         if runs_elsewhere(options) and not once:
-            run_jobs(build, options, STITCH_GROUP, term, STOPPING, READING)
+            run_jobs(build, options, STITCH_GROUP, term, STOPPING, READING, _passing)
         else:
             _run_terms(build, options, once=once, failed=drop_stitchers)
     finally:
@@ -177,7 +177,7 @@ def _run_terms(
             forget_reading()
             if (changed := _among_causes(error, (MappingChangedError.__name__,))) is not None:
                 raise MappingChangedError(str(changed)) from error
-            reason = _among_causes(error, _PASSING)
+            reason = _passing(error)
             if once or reason is None:
                 raise
             wait = FIRST_WAIT if time.monotonic() - began > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
@@ -185,6 +185,11 @@ def _run_terms(
             STOPPING.wait(wait)
         if once or STOPPING.is_set():
             return
+
+
+def _passing(error: BaseException) -> BaseException | None:
+    """Find in an error what may pass by itself: it is waited for."""
+    return _among_causes(error, _PASSING)
 
 
 def _among_causes(error: BaseException | None, names: Sequence[str]) -> BaseException | None:

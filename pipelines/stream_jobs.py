@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,10 @@ from pipelines.runner import pipeline_options
 
 #: Where Flink's REST API is, `HOST:PORT` or `unix:PATH`: Beam's job server loses sight of jobs that it should cancel.
 REST_OPTION = "--flink_rest"
+#: Seconds to wait for what passes by itself.
+WAIT = 5.0
+
+_logger = logging.getLogger(__name__)
 
 
 def run_jobs(
@@ -23,6 +28,7 @@ def run_jobs(
     term: float,
     stopping: threading.Event,
     running: threading.Event,
+    passing: Callable[[BaseException], BaseException | None],
 ) -> None:
     """Keep a job running until somebody stops it.
 
@@ -32,7 +38,8 @@ def run_jobs(
         name: of the job. One that another process has left running is cancelled first.
         term: seconds after which the job is submitted anew, so that what Flink never forgets stays small.
         stopping: ends it.
-        running: is set once the job runs.
+        running: is set while the job runs.
+        passing: finds in an error what may pass by itself, such as a broker that is away; it is waited for.
 
     Raises:
         PartError: the job failed for good, or Flink is gone; or `--flink_rest` is missing.
@@ -42,12 +49,21 @@ def run_jobs(
         left.cancel()
     while not stopping.is_set():
         pipeline = beam.Pipeline(options=pipeline_options([*others, f"--job_name={name}"], streaming=True))
-        build(pipeline)
+        try:
+            build(pipeline)
+        except Exception as error:
+            reason = passing(error)
+            if reason is None:
+                raise
+            _logger.warning("%s; trying again in %.0f s", reason, WAIT)
+            stopping.wait(WAIT)
+            continue
         job = submit(pipeline, rest)
         running.set()
         try:
             job.watch(stopping, term)
         finally:
+            running.clear()
             job.cancel()
 
 
