@@ -1,4 +1,4 @@
-"""`make bench`: the same job by Milepost, by a DuckDB script and by plain per-event Beam, in one run.
+"""`make bench`: the same job by Milepost, by a DuckDB script and by plain per-event Beam, in one run; then the stream.
 
 Each contestant runs in a process of its own; figures are CPU seconds (user and system, children too) and peak
 memory. The run fails where two contestants' tables differ or a bar is missed.
@@ -23,6 +23,7 @@ from benchmarks.events import DEFAULT_SEED, EventFiles, prepare_events, write_ba
 from benchmarks.meter import Measured, measure
 from benchmarks.milepost_contestant import PUBLISHING
 from benchmarks.report import Bar, markdown
+from benchmarks.streaming import QUICK, QUICK_SECTIONS, SECTIONS, Size, run_sections
 from warehouse.definitions import WORKING_COPY
 
 RESULTS = Path(__file__).parent / "results"
@@ -191,6 +192,10 @@ def main() -> None:
         (arguments.results / "latest.md").write_text(table, encoding="utf-8")
     if not equal:
         sys.exit(f"Tables differ: {results['differing_tables']}")
+    if arguments.quick:
+        run_sections(QUICK_SECTIONS, QUICK, results=None)
+    else:
+        bars += run_sections(SECTIONS, Size(events=arguments.events), results=arguments.results)
     if not arguments.quick and not all(bar.met for bar in bars):
         sys.exit("A bar is missed.")
 
