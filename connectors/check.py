@@ -13,7 +13,7 @@ from schemas.vocabulary import Vocabulary
 
 #: A larger amount (in micro-units: a hundred thousand million of a currency's unit) is a mistake.
 LARGEST_AMOUNT = 10**17
-#: A longer identifier or id is a mistake.
+#: A longer identifier or id, in bytes of UTF-8, is a mistake.
 LONGEST_NAME = 512
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 #: How far a sender's clock may be ahead of ours.
@@ -183,8 +183,8 @@ def _name_rules(schema: pl.Schema) -> list[_Rule]:
     return [
         _Rule(
             "name_too_long",
-            pl.col(name).str.len_chars() > LONGEST_NAME,
-            f"{name} is longer than {LONGEST_NAME} characters",
+            pl.col(name).str.len_bytes() > LONGEST_NAME,
+            f"{name} is longer than {LONGEST_NAME} bytes of UTF-8",
         )
         for name in _NAMES
         if name in schema
@@ -192,7 +192,7 @@ def _name_rules(schema: pl.Schema) -> list[_Rule]:
 
 
 def _judge_identifiers(identifiers: pl.Series, vocabulary: Vocabulary) -> list[pl.Series]:
-    """Give the length of each fact's longest identifier, and whether one of them is usable (not blocked).
+    """Give the length in bytes of each fact's longest identifier, and whether one of them is usable (not blocked).
 
     Every distinct identifier is looked at once.
     """
@@ -200,7 +200,7 @@ def _judge_identifiers(identifiers: pl.Series, vocabulary: Vocabulary) -> list[p
     flat = rows.explode("identifier")
     value = pl.col("identifier").str.replace(r"^[^:]*:", "").str.strip_chars().str.to_lowercase()
     distinct = flat.select(pl.col("identifier").drop_nulls().unique()).with_columns(
-        pl.col("identifier").str.len_chars().cast(pl.Int64).alias("length"),
+        pl.col("identifier").str.len_bytes().cast(pl.Int64).alias("length"),
         (~value.str.contains(vocabulary.blocklist.pattern)).alias("usable"),
     )
     found = (
@@ -225,7 +225,7 @@ def _identifier_rules(fact: str, vocabulary: Vocabulary) -> list[_Rule]:
             _Rule(
                 "identifier_too_long",
                 pl.col("_longest_identifier") > LONGEST_NAME,
-                f"an identifier is longer than {LONGEST_NAME} characters",
+                f"an identifier is longer than {LONGEST_NAME} bytes of UTF-8",
             ),
             _Rule(
                 "no_subject",
@@ -246,6 +246,10 @@ def _identifier_rules(fact: str, vocabulary: Vocabulary) -> list[_Rule]:
             )
         )
         rules.append(
-            _Rule("identifier_too_long", given.str.len_chars() > LONGEST_NAME, f"{name} is too long")
+            _Rule(
+                "identifier_too_long",
+                given.str.len_bytes() > LONGEST_NAME,
+                f"{name} is longer than {LONGEST_NAME} bytes of UTF-8",
+            )
         )
     return rules

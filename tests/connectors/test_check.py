@@ -63,6 +63,10 @@ def verdict(fact: str, row: dict[str, Any]) -> str | None:
         ({"kind": "refund", "amount_micros": 0}, "empty_refund"),
         ({"score_percent": 101}, "bad_score"),
         ({"campaign_id": "x" * 600}, "name_too_long"),
+        ({"campaign_id": "x" * 512}, None),
+        ({"campaign_id": "\U00020000" * 129}, "name_too_long"),
+        ({"identifiers": ["cookie:" + "\U00020000" * 126]}, None),
+        ({"identifiers": ["cookie:" + "\U00020000" * 127]}, "identifier_too_long"),
     ],
 )
 def test_a_touchpoint_is_held_against_its_contract(change: dict[str, Any], error_class: str | None) -> None:
@@ -92,6 +96,11 @@ ARRIVAL = {
             {"a": "user:1", "b": "nope:1", "seen_at": NOW, "confirmed": False},
             "bad_identifier",
         ),
+        (
+            "identity_link",
+            {"a": "user:" + "\U00020000" * 490, "b": "cookie:1", "seen_at": NOW, "confirmed": False},
+            "identifier_too_long",
+        ),
         ("erasure", {"identifier": "user:1", "erased_at": NOW}, None),
         ("erasure", {"identifier": "user:", "erased_at": NOW}, "bad_identifier"),
         (
@@ -105,6 +114,16 @@ ARRIVAL = {
 )
 def test_other_facts_are_held_against_theirs(fact: str, row: dict[str, Any], error_class: str | None) -> None:
     assert verdict(fact, {**ARRIVAL, **row}) == error_class
+
+
+def test_a_name_that_is_too_long_is_told_how_long_it_may_be() -> None:
+    row = {**TOUCH, "campaign_id": "\U00020000" * 129}
+    checked = check_facts(
+        pl.DataFrame([row], schema=frame_schema("touchpoint")), "touchpoint", load_vocabulary()
+    )
+    assert checked.rejects["reason_of_rejection"].to_list() == [
+        "campaign_id is longer than 512 bytes of UTF-8"
+    ]
 
 
 @pytest.mark.parametrize("fact", FACT_TYPES)

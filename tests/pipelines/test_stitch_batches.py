@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import polars as pl
 import pytest
 
@@ -22,7 +24,7 @@ from tests.pipelines.stitching import (
 )
 from tests.pipelines.test_unit_cache import decoded
 from tests.places import Place
-from tests.strategies import hostile_facts, to_frames
+from tests.strategies import START, fact, hostile_facts, to_frames
 from warehouse.places import Places, places_of
 
 TOPIC = "milepost.touchpoint"
@@ -86,3 +88,56 @@ def test_what_is_streamed_stays_known_as_streamed(place: Place) -> None:
         assert places.store.streamed_facts("touchpoint").get_column("mapping_version").unique().to_list() == [
             "m-1"
         ]
+
+
+def longest_names(number: int) -> dict[str, pl.DataFrame]:
+    """Give facts whose names are as long as any ever let in, in letters that no database packs small."""
+    chance = Random(7)
+    names = ["".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(490)) for _ in range(6)]
+    user, cookie, account, deal, campaign, attribute = names
+    user, cookie = f"user:{user}", f"cookie:{cookie}"
+    link = fact("identity_link", number, a=user, b=cookie, seen_at=START, confirmed=True)
+    profiles = [
+        fact(
+            "profile", 10 * number + at, subject_type=kind, subject_id=subject, attribute=attribute, value="yes",
+            valid_from=START,
+        )
+        for at, (kind, subject) in enumerate([("customer", user), ("account", account)])
+    ]  # fmt: skip
+    touch = fact(
+        "touchpoint", number, kind="order", occurred_at=START, identifiers=[user, cookie], account_id=account,
+        opportunity_id=deal, campaign_id=campaign, amount_micros=5, currency="EUR",
+    )  # fmt: skip
+    spent = fact(
+        "spend",
+        number,
+        campaign_id=campaign,
+        channel="email",
+        day=START.date(),
+        amount_micros=3,
+        currency="EUR",
+    )
+    asked = fact(
+        "consent", number, identifier=cookie, purpose="analytics", granted=True, decided_at=START,
+        means_erasure=False,
+    )  # fmt: skip
+    return to_frames(
+        {
+            "identity_link": [link],
+            "profile": profiles,
+            "touchpoint": [touch],
+            "spend": [spent],
+            "consent": [asked],
+        }
+    )
+
+
+def test_the_longest_names_stop_no_stream(place: Place) -> None:
+    batches = [longest_names(number) for number in (1, 2)]
+    with places_of(place.home, place.store_url) as places:
+        places.warehouse.create(load_vocabulary())
+        for number, batch in enumerate(batches, 1):
+            publish(places, place, batch, number)
+    facts = {name: pl.concat([batch[name] for batch in batches]) for name in batches[0]}
+    assert_published(place, expected_tables(facts, Rules()))
+    assert expected_tables(facts, Rules())["identity_links"].height == 1
