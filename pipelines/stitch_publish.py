@@ -22,6 +22,7 @@ from milepost import __version__
 from milepost.path_models import channel_credits
 from milepost.stitch import shaped
 from milepost.unit_fold import FATES, QUARANTINED, REJECTED
+from pipelines.mapping_versions import REBUILD
 from pipelines.staging import Staging, read_whole
 from pipelines.stitch_rebuild import StitchSettings
 from schemas.contracts import FACT_TYPES
@@ -267,6 +268,8 @@ def fill_store(settings: StitchSettings, store: Store, publication: Publication,
         store.add_stitched_files(change.files)
     store.set_offsets(change.offsets)
     store.set_state("rules_hash", publication.rules_hash)
+    if change.rebuild:
+        store.set_state(REBUILD, None)
 
 
 def _change_rest(staging: Staging, store: Store) -> None:

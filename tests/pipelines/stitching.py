@@ -51,7 +51,9 @@ def put(place: Place, facts: dict[str, pl.DataFrame], number: int) -> None:
 def request(place: Place, rules: Rules, rules_hash: str = "rules") -> StitchRequest:
     """Ask for everything on the home's bus to be stitched."""
     files = facts_on(Bus(place.home))
-    return StitchRequest(place.home, files, load_vocabulary(), rules, rules_hash, NOW, place.store_url)
+    return StitchRequest(
+        place.home, files, load_vocabulary(), rules, rules_hash, NOW, store_url=place.store_url
+    )
 
 
 def stitch_home(place: Place, rules: Rules, *, rebuild: bool = False) -> StitchReport:

@@ -10,6 +10,7 @@ import pytest
 from connectors.bus import Bus
 from milepost.rules import Rules
 from pipelines import stitch_rebuild
+from pipelines.mapping_versions import REBUILD
 from pipelines.stitch import run_stitch
 from pipelines.stitch_publish import AuditWithheldError
 from schemas.tables import load_tables
@@ -121,6 +122,26 @@ def test_a_failed_critical_expectation_withholds_the_publication(
     monkeypatch.undo()
     report = stitch_home(place, Rules())
     assert report.fates["facts"].sum() == sum(frame.height for frame in facts.values())
+
+
+def test_a_rebuild_that_was_asked_for_is_asked_for_until_it_is_published(place: Place) -> None:
+    facts = to_frames(hostile_facts(9, 60))
+    put(place, facts, 0)
+    stitch_home(place, Rules())
+    with places_of(place.home, place.store_url) as places:
+        places.store.set_state(REBUILD, "for the test")
+
+    def fail(name: str) -> None:
+        if name == "commit":
+            raise RuntimeError(name)
+
+    with pytest.raises(RuntimeError, match="commit"):
+        run_stitch(request(place, Rules()), step=fail)
+    report = stitch_home(place, Rules())
+    assert report.mode == "rebuild"
+    assert stitch_home(place, Rules()).mode == "nothing"
+    with places_of(place.home, place.store_url) as places:
+        assert places.store.state(REBUILD) is None
 
 
 def test_a_publication_says_what_it_is(place: Place) -> None:

@@ -47,6 +47,17 @@ def test_a_transaction_that_fails_leaves_nothing(places: Places) -> None:
     assert store.outbox(10).is_empty()
 
 
+def test_a_state_is_replaced_within_a_transaction_and_without(places: Places) -> None:
+    store = places.store
+    for value in ("one", "two", None, None, "three"):
+        store.set_state("anything", value)
+        assert store.state("anything") == value
+    with store.transaction():
+        for value in (None, "four", "five"):
+            store.set_state("anything", value)
+    assert store.state("anything") == "five"
+
+
 def test_the_outbox_is_emptied_from_its_oldest_end(places: Places) -> None:
     store = places.store
     for publication, customers in (("p-1", ["c-2", "c-1", "c-2"]), ("p-2", ["c-1"]), ("p-3", [])):

@@ -135,9 +135,11 @@ class EmbeddedStore:
 
     def set_state(self, name: str, value: str | None) -> None:
         """Leave a value for later runs; None takes it away."""
-        self.connection.execute("DELETE FROM work.state WHERE name = ?", [name])
-        if value is not None:
-            self.connection.execute("INSERT INTO work.state VALUES (?, ?)", [name, value])
+        # One statement, for there may be no transaction: a process that dies must leave the old value or the new one.
+        if value is None:
+            self.connection.execute("DELETE FROM work.state WHERE name = ?", [name])
+        else:
+            self.connection.execute("INSERT OR REPLACE INTO work.state VALUES (?, ?)", [name, value])
 
     def note_publication(self, publication_id: str) -> None:
         """Note that a publication is under way: the warehouse is a file of its own."""
