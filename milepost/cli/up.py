@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,8 @@ from milepost.cli.stream import machine_of
 if TYPE_CHECKING:
     from milepost.parts.machine import Machine
 
+#: Packages of extras that the parts need.
+_COLLECTING, _STREAMING = ("uvicorn", "starlette"), ("kafka", "prometheus_client")
 #: What a part is for, as the table says it.
 _PURPOSES = {
     "Kafka": "keeps raw records and facts",
@@ -61,6 +64,9 @@ def up(
             remedy="give a source `stream: segment`, `snowplow` or `json`; for files, use `milepost run`",
             code=ExitCode.USAGE,
         )
+    for module in (*_COLLECTING, *_STREAMING) if "collector" in machine.wanted else _STREAMING:
+        # What is missing is told before anything is started.
+        import_module(module)
     machine.project.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     remember_project(machine.project.home, machine.project)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
