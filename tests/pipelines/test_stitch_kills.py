@@ -27,8 +27,8 @@ from tests.places import Place
 from tests.postgresql import Cluster, cluster, needs_postgresql
 from tests.strategies import hostile_facts, to_frames
 from warehouse.digest import frame_digests
-from warehouse.places import places_of
-from warehouse.postgres.places import StoreBusyError
+from warehouse.places import open_places, places_of
+from warehouse.postgres.places import PostgresPlaces, StoreBusyError
 from warehouse.postgres.session import DatabaseError
 
 pytestmark = needs_postgresql
@@ -160,6 +160,19 @@ def test_a_second_writer_is_told_who_writes(begun: Place, monkeypatch: pytest.Mo
         ) as busy:
             stitch_home(begun, Rules())
         assert str(begun.store_url).split(":")[2].split("@")[0] not in str(busy.value)
+    stitch_home(begun, Rules())
+
+
+def test_a_process_that_finds_its_own_session_is_told_so(
+    begun: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.postgres.places.PATIENCE", 0.2)
+    with places_of(begun.home, begun.store_url, purpose="stream") as held:
+        with pytest.raises(StoreBusyError, match=r"a session of this very process, since .* within a minute"):
+            open_places(begun.home, begun.store_url, purpose="stream")
+        settings = "current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout')"
+        assert isinstance(held, PostgresPlaces)
+        assert held.session.rows(f"SELECT {settings}") == [("3", "60000")]
     stitch_home(begun, Rules())
 
 

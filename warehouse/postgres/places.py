@@ -17,11 +17,13 @@ from warehouse.postgres.url import check_url
 #: The number of the lock that a writer holds: the product's name as bytes.
 WRITER_LOCK = int.from_bytes(b"milepost")
 
-#: Seconds to wait for the session of a writer that has just died.
+#: Seconds to wait for the session of a writer that has just died. Where the network was cut, the server holds it until
+#: it misses the client's answers, which takes a minute (see the session's settings): that is for the caller to wait.
 PATIENCE = 5.0
 
 _HOLDER = """
-    SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS "UTC"')
+    SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+        application_name = current_setting('application_name')
     FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
         AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -30,7 +32,7 @@ _HOLDER = """
 
 
 class StoreBusyError(HomeBusyError):
-    """Another process writes to this database."""
+    """Another process writes to this database, or a session of before that the server holds yet: it may pass."""
 
 
 class PostgresPlaces:
@@ -54,12 +56,21 @@ class PostgresPlaces:
         until = time.monotonic() + PATIENCE
         while not self.session.rows("SELECT pg_try_advisory_lock($1)", WRITER_LOCK)[0][0]:
             if time.monotonic() > until:
-                holder = self.session.rows(_HOLDER, WRITER_LOCK)
-                who = f"{holder[0][0]}, since {holder[0][1]}," if holder else "Another process"
-                raise StoreBusyError(
-                    f"{who} writes to {self.session.name}. Wait until it ends, or stop it; nothing was changed."
-                )
+                raise StoreBusyError(self._say_who_writes())
             time.sleep(0.1)
+
+    def _say_who_writes(self) -> str:
+        held = "The server lets go of a session that the network has cut off within a minute"
+        name, since, ours = next(
+            iter(self.session.rows(_HOLDER, WRITER_LOCK)), ("Another process", None, False)
+        )
+        if ours:
+            return (
+                f"{self.session.name} is still held by a session of this very process, since {since}. {held}: try "
+                "again then; nothing was changed."
+            )
+        who = f"{name}, since {since}," if since else name
+        return f"{who} writes to {self.session.name}. Wait until it ends, or stop it; nothing was changed. {held}."
 
     def close(self) -> None:
         """Let go of the database and the lock."""
