@@ -124,7 +124,8 @@ def publish_staged(
         places: open ones, of which nothing is under way.
         settings: of the run; its staging holds the rows.
         change: what is recorded with them.
-        whole: ask laws of the whole of all rows, rather than of those that an increment touches.
+        whole: ask laws of the whole of all rows, rather than of those that an increment touches, and keep every
+            result of the audit, rather than the failed ones.
         step: told of each step, before it is taken: `warehouse`, `audit`, `store`, `commit`, `done`.
         record: told what is rejected and quarantined.
 
@@ -147,7 +148,7 @@ def publish_staged(
             fill_store(settings, places.store, publication, change)
             places.store.add_to_outbox(publication.publication_id, customers)
         publication = replace(publication, facts=places.store.fact_count())
-        places.warehouse.sign(_publication_row(publication, result), publication.published_at)
+        places.warehouse.sign(_publication_row(publication, result, whole=whole), publication.published_at)
         step("commit")
     step("done")
     places.store.forget_publication()
@@ -299,15 +300,14 @@ def fill_warehouse(settings: StitchSettings, warehouse: Warehouse, *, rebuild: b
         warehouse.insert_files(name, rows)
 
 
-def _publication_row(publication: Publication, result: AuditResult) -> pl.DataFrame:
-    results = [one.model_dump(mode="json") for one in result.results]
+def _publication_row(publication: Publication, result: AuditResult, *, whole: bool) -> pl.DataFrame:
     row = {
         "publication_id": publication.publication_id,
         "published_at": publication.published_at,
         "facts": publication.facts,
         "fates": json.dumps(publication.fates, sort_keys=True),
-        "audit_result": "passed_with_warnings" if result.warnings else "passed",
-        "audit": json.dumps(results),
+        "audit_result": result.verdict,
+        "audit": result.to_json(whole=whole),
         "rules_hash": publication.rules_hash,
         "digest": None,
         "version": __version__,

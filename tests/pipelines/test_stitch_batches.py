@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 
 import polars as pl
@@ -25,6 +26,7 @@ from tests.pipelines.stitching import (
 from tests.pipelines.test_unit_cache import decoded
 from tests.places import Place
 from tests.strategies import START, fact, hostile_facts, to_frames
+from warehouse.audit.result import COMPLETE
 from warehouse.places import Places, places_of
 
 TOPIC = "milepost.touchpoint"
@@ -88,6 +90,25 @@ def test_what_is_streamed_stays_known_as_streamed(place: Place) -> None:
         assert places.store.streamed_facts("touchpoint").get_column("mapping_version").unique().to_list() == [
             "m-1"
         ]
+
+
+def test_a_batch_keeps_of_its_audit_what_failed_and_how_much_was_asked(place: Place) -> None:
+    kept = {"published_at": pl.Datetime("us", "UTC"), "audit": pl.String(), "audit_result": pl.String()}
+    listed = f"SELECT {', '.join(kept)} FROM journey.publications"
+    with places_of(place.home, place.store_url) as places:
+        places.warehouse.create(load_vocabulary())
+        report = publish(places, place, to_frames(hostile_facts(33, 60)), 1)
+        ((_, audit, verdict),) = places.warehouse.query(listed, kept).rows()
+    assert report.audit is not None
+    assert verdict == report.audit.verdict
+    *failed, complete = json.loads(audit)
+    assert [one["expectation"] for one in failed] == [one.expectation for one in report.audit.warnings]
+    assert complete["expectation"] == COMPLETE
+    assert complete["rows"] == len(report.audit.results) - 1 > 50
+    stitch_home(place, Rules(), rebuild=True)
+    with places_of(place.home, place.store_url) as places:
+        audits = places.warehouse.query(listed, kept).get_column("audit").to_list()
+    assert max(len(json.loads(one)) for one in audits) > 50
 
 
 def longest_names(number: int) -> dict[str, pl.DataFrame]:

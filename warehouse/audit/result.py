@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from warehouse.audit.expectations import Severity
 
+#: The expectation that every planned one was counted; its rows are how many were planned.
+COMPLETE = "audit_complete"
+
 
 class ExpectationResult(BaseModel):
     """The result of one expectation or law over the audited rows; examples are ids, at most 20."""
@@ -53,12 +56,14 @@ class AuditResult(BaseModel):
             return "withheld"
         return "passed_with_warnings" if self.warnings else "passed"
 
-    def to_json(self) -> str:
-        """Give the results as compact JSON, for `publications.audit`."""
-        return json.dumps(
-            [result.model_dump(mode="json", exclude={"doc"}) for result in self.results],
-            separators=(",", ":"),
-        )
+    def to_json(self, *, whole: bool = True) -> str:
+        """Give the results as JSON, for `publications.audit`.
+
+        Unless `whole`, these are the failed ones and the one that says how many expectations were asked: thirty
+        kilobytes with every batch of a stream would soon be most of the warehouse.
+        """
+        kept = [one for one in self.results if whole or not one.success or one.expectation == COMPLETE]
+        return json.dumps([one.model_dump(mode="json") for one in kept], separators=(",", ":"))
 
     def explain(self) -> str:
         """Say in a few lines why the publication is withheld; empty where it is not."""

@@ -10,7 +10,7 @@ import polars as pl
 from schemas.vocabulary import Vocabulary, load_vocabulary
 from warehouse.audit.checks import count_violations
 from warehouse.audit.expectations import Expectation, fact_expectations, load_laws, table_expectations
-from warehouse.audit.result import AuditResult, ExpectationResult
+from warehouse.audit.result import COMPLETE, AuditResult, ExpectationResult
 
 #: How many rows of a table a full audit hands to Great Expectations; the vectorised pass looks at all of them.
 FULL_ROWS = 20_000
@@ -61,8 +61,8 @@ def judge(
     broken = [name for name in ("critical", "warning") if not verdicts[name] and name not in blamed]
     results.append(
         ExpectationResult(
-            expectation=suites.COMPLETE, table="(all)", severity="critical",
-            doc="Every planned expectation was counted exactly once.", success=verdicts[suites.COMPLETE] and not broken,
+            expectation=COMPLETE, table="(all)", severity="critical",
+            doc="Every planned expectation was counted exactly once.", success=verdicts[COMPLETE] and not broken,
             rows=len(planned), unexpected_count=len(missing), examples=tuple(missing[:20]),
         )
     )  # fmt: skip

@@ -24,11 +24,10 @@ from great_expectations.expectations.conditions import Column
 
 from schemas.vocabulary import Vocabulary
 from warehouse.audit.expectations import Check, Expectation
+from warehouse.audit.result import COMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COMPLETE = "audit_complete"
 
 
 @lru_cache(maxsize=1)
