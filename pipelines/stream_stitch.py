@@ -27,9 +27,10 @@ from milepost.rules import Rules
 from milepost.stream_settings import StreamSettings
 from milepost.units import find_nodes
 from pipelines.announce import Announcer
-from pipelines.kafka_source import Delivery, ReadKafka, Share
+from pipelines.kafka_source import STOPPING, Delivery, ReadKafka, Share
 from pipelines.letters import micros, stitch_letters
 from pipelines.mapping_versions import remember_versions
+from pipelines.parking import group_facts, parked_letters
 from pipelines.progress import listening
 from pipelines.staging import Staging
 from pipelines.stitch import FactFile, facts_on, publish_increment
@@ -40,13 +41,15 @@ from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.vocabulary import Vocabulary
 from warehouse.places import Places, Warehouse, open_places
 from warehouse.snapshot import publish_snapshot
-from warehouse.store import MARKS
 
 #: Facts of a file of the bus: their type, the facts, and the file's name where they are its last.
 Piece = tuple[str, pl.DataFrame, tuple[str, ...]]
 
 #: A snapshot may take this share of the time; where it costs more, it is made less often.
 SNAPSHOT_SHARE = 0.05
+
+#: After so many publications of parts of a batch that an audit withholds, failing parts are parked as they are.
+MOST_FAILURES = 64
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,10 @@ class _WarmError(Exception):
     """Ends the warming up before anything is published."""
 
 
+class _StoppedError(Exception):
+    """Ends a search for what an audit will not have; what is not published yet is taken up at the next start."""
+
+
 class Stitcher:
     """Holds store and warehouse open, and publishes batch by batch."""
 
@@ -197,9 +204,12 @@ class Stitcher:
 
     def work(self, delivery: Delivery) -> None:
         """Stitch what a delivery brings, then what new files of the bus bring; keep the snapshot near."""
-        if delivery.batches:
-            self._take(delivery)
-        self._take_files()
+        try:
+            if delivery.batches:
+                self._take(delivery)
+            self._take_files()
+        except _StoppedError:
+            return
         with _measured("announce"):
             self.announcer.announce(self.places)
         if self._snapshot_due and time.monotonic() >= self._next_snapshot:
@@ -313,17 +323,38 @@ class Stitcher:
 
     def _publish(self, facts: dict[str, pl.DataFrame], change: Change) -> None:
         """Publish a batch; where an audit withholds it, the smallest failing parts of it are parked."""
+        error = self._try(facts, change)
+        if error is None:
+            return
+        groups = group_facts(facts, self.settings.vocabulary)
+        within = replace(change, files=(), offsets={})
+        failing = deque([(0, groups.count, error)])
+        failures = 1
+        # In order of size, so that where there are too many of them, no large part is parked for a small one in it.
+        while failing:
+            low, high, error = failing.popleft()
+            if high - low < 2 or failures >= MOST_FAILURES:
+                self._park(groups.part(low, high), change, error)
+                continue
+            middle = (low + high) // 2
+            for part in ((low, middle), (middle, high)):
+                if STOPPING.is_set():
+                    raise _StoppedError
+                withheld = self._try(groups.part(*part), within)
+                if withheld is not None:
+                    failures += 1
+                    failing.append((*part, withheld))
+        # What says how far topics and files are read comes last: until then, all of it would be taken up again.
+        self._publish_whole({name: frame.clear() for name, frame in facts.items()}, change)
+
+    def _try(self, facts: dict[str, pl.DataFrame], change: Change) -> AuditWithheldError | None:
+        """Publish facts, or give the error where an audit withholds them."""
         try:
             self._publish_whole(facts, change)
         except AuditWithheldError as error:
             metrics.PUBLICATIONS.labels("withheld").inc()
-            parts = list(_halves(facts))
-            if len(parts) < 2:
-                self._park(facts, change, error)
-                return
-            for part, done in zip(parts, (False, True), strict=True):
-                # What says how far the topics are read goes with the last part.
-                self._publish(part, change if done else replace(change, files=(), offsets={}))
+            return error
+        return None
 
     def _publish_whole(self, facts: dict[str, pl.DataFrame], change: Change) -> None:
         settings = self.settings
@@ -352,20 +383,10 @@ class Stitcher:
             metrics.DEAD_LETTERS.labels(source, step).inc(count)
 
     def _park(self, facts: Mapping[str, pl.DataFrame], change: Change, error: AuditWithheldError) -> None:
-        """Set facts aside that an audit will not have: as dead letters, which a replay takes up again."""
-        letters = []
-        for name, frame in facts.items():
-            for row in frame.drop(list(MARKS)).iter_slices(1):
-                place = Place(
-                    row.get_column("source")[0], "audit", f"parked {name}", micros(change.published_at)
-                )
-                payload = row.select(pl.struct(pl.all()).struct.json_encode()).item()
-                letters.append(
-                    dead_letters([Reject("parked", str(error), payload.encode())], place, self.bus.raw_zone)
-                )
-        self._keep(pl.concat(letters))
-        metrics.PARKED.inc(len(letters))
-        self._publish_whole({name: frame.clear() for name, frame in facts.items()}, change)
+        """Set facts aside that an audit will not have: as dead letters, whose payloads the raw zone keeps."""
+        letters = parked_letters(facts, error, micros(change.published_at), self.bus.raw_zone)
+        self._keep(letters)
+        metrics.PARKED.inc(letters.height)
 
     def _tell(self, report: StitchReport, facts: Mapping[str, pl.DataFrame], *, live: bool) -> None:
         """Count what was published; what comes from files says nothing about freshness."""
@@ -407,22 +428,6 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _halves(facts: Mapping[str, pl.DataFrame]) -> Iterator[dict[str, pl.DataFrame]]:
-    """Cut a batch in two of about the same size; nothing to cut gives it back."""
-    whole = sum(frame.height for frame in facts.values())
-    if whole < 2:
-        yield dict(facts)
-        return
-    left = whole // 2
-    first, second = {}, {}
-    for name, frame in facts.items():
-        taken = min(left, frame.height)
-        first[name], second[name] = frame.slice(0, taken), frame.slice(taken)
-        left -= taken
-    yield first
-    yield second
 
 
 class _Steps:
