@@ -32,10 +32,10 @@ def status(home: HomeOption = None, store: StoreOption = None, as_json: JsonOpti
 
 
 def read_status(home: Path, store_url: str | None = None) -> dict[str, Any]:
-    """Look at a home.
+    """Look at a home; `publication` is None where the tables stand ready for the first one.
 
     Raises:
-        CommandError: nothing has been published there.
+        CommandError: there are no tables.
     """
     from connectors.bus import Bus
     from milepost.cli.home_record import raw_days
@@ -44,10 +44,10 @@ def read_status(home: Path, store_url: str | None = None) -> dict[str, Any]:
 
     bus = Bus(home)
     with open_warehouse(home, store_url) as warehouse:
-        publication = warehouse.rows(
+        publications = warehouse.rows(
             "SELECT publication_id, published_at, facts, audit_result, version FROM journey.publications "
             "ORDER BY published_at DESC LIMIT 1"
-        )[0]
+        )
         counts = warehouse.rows(
             "SELECT (SELECT count(*) FROM journey.journeys WHERE NOT shared AND touches > 0) AS customers, "
             "(SELECT count(*) FROM journey.accounts) AS accounts, "
@@ -66,7 +66,7 @@ def read_status(home: Path, store_url: str | None = None) -> dict[str, Any]:
     return {
         "home": str(home),
         "bytes": _size(home),
-        "publication": publication,
+        "publication": next(iter(publications), None),
         **counts,
         "open_dead_letters": {row["source"]: row["open"] for row in letters},
         "files_ingested": len(standing),
@@ -84,18 +84,31 @@ def _size(home: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in home.rglob("*") if path.is_file())
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    publication = found["publication"]
-    letters = found["open_dead_letters"]
-    raw = found["raw_zone"]
-    lines = [
-        ("home", f"{found['home']} ({found['bytes'] / 1024**2:,.1f} MiB)"),
+def _publication_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    publication, files = found["publication"], f"{found['files_ingested']:,} files"
+    if publication is None:
+        return [
+            (
+                "published",
+                f"nothing yet; {files} are ingested, and the first facts that are stitched show here",
+            )
+        ]
+    return [
         (
             "published",
             f"{publication['published_at']:%Y-%m-%d %H:%M:%S} UTC by Milepost {publication['version']}",
         ),
         ("audit", publication["audit_result"].replace("_", " ")),
-        ("facts", f"{publication['facts']:,} that stand, from {found['files_ingested']:,} files"),
+        ("facts", f"{publication['facts']:,} that stand, from {files}"),
+    ]
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    letters = found["open_dead_letters"]
+    raw = found["raw_zone"]
+    lines = [
+        ("home", f"{found['home']} ({found['bytes'] / 1024**2:,.1f} MiB)"),
+        *_publication_lines(found),
         (
             "journeys",
             f"{found['customers']:,} customers, {found['accounts']:,} accounts, "
