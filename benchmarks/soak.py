@@ -22,7 +22,6 @@ from benchmarks.stand import Stand, StoreKind, kept_or_temporary, machine, print
 from benchmarks.steady import Reader, Sender, percentiles, working
 from benchmarks.stream import BATCH, fill
 from benchmarks.streamed import new_facts
-from connectors.kafka.offsets import group_offsets
 from pipelines.stream import INGEST_GROUP, STITCH_GROUP
 
 #: Terms of a pipeline are short, so that a soak has many (seconds).
@@ -52,8 +51,7 @@ class Samples:
         self.seconds.append(time.monotonic() - began)
         for name, pid in stand.parts.items():
             self.memory.setdefault(name, []).append(memory_bytes(pid))
-        with group_offsets(stand.kafka) as groups:
-            self.lag.append(sum(sum(groups.lag(group).values()) for group in (INGEST_GROUP, STITCH_GROUP)))
+        self.lag.append(stand.lag(INGEST_GROUP, STITCH_GROUP))
 
     def growth(self, values: list[int]) -> float:
         """Give the slope of a series an hour, the first part aside."""

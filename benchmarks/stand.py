@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.database import Database
 from benchmarks.events import EventFiles
 from benchmarks.streamed import SOURCE, put_on_bus, write_project
+from connectors.kafka.offsets import group_offsets
 from connectors.kafka.settings import KafkaSettings
 from connectors.kafka.topics import ensure_topics
 from connectors.keys import load_key
@@ -120,6 +121,11 @@ class Stand:
             if process.poll() is not None:
                 log = (self.folder / f"{name}.log").read_text()
                 raise RuntimeError(f"{name} ended with {process.returncode}: {log[-3000:]}")
+
+    def lag(self, *names: str) -> int:
+        """Count the messages that groups have not worked off."""
+        with group_offsets(self.kafka) as groups:
+            return sum(sum(groups.lag(group).values()) for group in names)
 
     def fact_count(self) -> int:
         """Count the facts of the store, while nothing writes to it."""

@@ -127,6 +127,15 @@ def run_sections(
     return bars
 
 
+def _size(arguments: argparse.Namespace) -> Size:
+    return Size(
+        events=arguments.events,
+        new=arguments.new,
+        seconds=arguments.seconds,
+        soak_minutes=arguments.minutes,
+    )
+
+
 def main() -> None:
     """Run sections from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -139,9 +148,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small, and no results are kept")
     parser.add_argument("--folder", type=Path, help="keep the store there, and take it up again")
     parser.add_argument("--turn", type=int, default=0, help="of another number other new events are drawn")
+    parser.add_argument("--events", type=int, default=Size.events, help="facts before")
+    parser.add_argument("--new", type=int, default=Size.new, help="new events of a load")
+    parser.add_argument("--seconds", type=int, default=Size.seconds, help="of the steady rate")
     parser.add_argument("--minutes", type=float, default=Size.soak_minutes, help="of the soak")
     arguments = parser.parse_args()
-    size = QUICK if arguments.quick else Size(soak_minutes=arguments.minutes)
+    size = QUICK if arguments.quick else _size(arguments)
     run_sections(
         arguments.section or (QUICK_SECTIONS if arguments.quick else SECTIONS),
         size,
