@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
 from milepost.cli.console import out, print_json
+from milepost.cli.doctor_key import check_key, check_store
 from milepost.cli.exit_codes import ExitCode
+from milepost.cli.findings import Finding, Place
 from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
 
 if TYPE_CHECKING:
@@ -29,26 +29,7 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
 #: Below that much free space a run may fail; a home of the demonstration takes about a tenth of it.
 WANTED_FREE_BYTES = 2 * 1024**3
 
-Status = Literal["ok", "advice", "wrong"]
 _MARKS = {"ok": "[green]ok[/green]    ", "advice": "[yellow]advice[/yellow]", "wrong": "[red]wrong[/red] "}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found, and what helps where something is to be done."""
-
-    check: str
-    status: Status
-    found: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the doctor looks."""
-
-    home: Path
-    project: Path | None
 
 
 def doctor(home: HomeOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
@@ -145,31 +126,6 @@ def check_home(place: Place) -> Iterator[Finding]:
         )
     else:
         yield Finding("room", "ok", room)
-
-
-def check_key(place: Place) -> Iterator[Finding]:
-    """Is the key there, whole, and readable by its owner only?"""
-    from connectors.errors import KeyFileError
-    from connectors.keys import KEY_FILE, load_key
-
-    file = place.home / KEY_FILE
-    if not file.exists():
-        if (place.home / "warehouse.duckdb").exists():
-            remedy = "restore it with `milepost restore`; a new one makes strangers of everybody known"
-            yield Finding("key", "wrong", f"{file} is gone, and there is a warehouse", remedy)
-        else:
-            yield Finding("key", "ok", "none yet; the first run makes it")
-        return
-    try:
-        key = load_key(place.home)
-    except KeyFileError as error:
-        yield Finding("key", "wrong", str(error))
-        return
-    if file.stat().st_uid != os.getuid():
-        yield Finding(
-            "key", "advice", f"{file} belongs to another user", "give it to the user who runs Milepost"
-        )
-    yield Finding("key", "ok", f"{file} (fingerprint {key.key_id}), readable by its owner only")
 
 
 def check_files(place: Place) -> Iterator[Finding]:
@@ -305,6 +261,7 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_packages,
     check_contracts,
     check_home,
+    check_store,
     check_key,
     check_files,
     check_project,

@@ -6,6 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from milepost.cli import app
+from milepost.rules import Rules
+from tests.pipelines.stitching import put, stitch_home
+from tests.places import Place
+from tests.postgresql import needs_postgresql
+from tests.strategies import hostile_facts, to_frames
 
 
 @pytest.fixture
@@ -43,6 +48,43 @@ def test_a_lost_key_is_told_where_there_is_a_warehouse(shop):
     assert code == 1
     assert {finding["check"] for finding in findings} == {"key", "warehouse.duckdb"}
     assert all(finding["remedy"] for finding in findings)
+
+
+@pytest.fixture(params=["named by the environment", "named by a file"])
+def named(request, monkeypatch, tmp_path):
+    def name(url):
+        if request.param == "named by the environment":
+            monkeypatch.setenv("MILEPOST_STORE", url)
+            return
+        (tmp_path / "url").write_text(url)
+        (tmp_path / "url").chmod(0o600)
+        monkeypatch.setenv("MILEPOST_STORE_FILE", str(tmp_path / "url"))
+
+    return name
+
+
+class TestBesideADatabase:
+    pytestmark = needs_postgresql
+
+    def test_a_lost_key_is_told_where_the_database_holds_facts(self, shop, named, postgresql):
+        place = Place(shop.parent / "home", postgresql.create_database())
+        named(place.store_url)
+        place.home.mkdir(mode=0o700)
+        assert doctor(shop) == (0, [])
+        put(place, to_frames(hostile_facts(3, 30)), 0)
+        stitch_home(place, Rules())
+        code, [finding] = doctor(shop)
+        assert code == 1
+        assert finding["check"] == "key"
+        assert "database holds facts" in finding["found"]
+        assert "restore" in finding["remedy"]
+
+    def test_a_database_that_is_away_says_nothing_about_the_key(self, shop, monkeypatch):
+        monkeypatch.setenv("MILEPOST_STORE", "postgresql://mila:s3cret@127.0.0.1:1/journeys")
+        code, findings = doctor(shop)
+        assert code == 1
+        assert {one["check"]: one["status"] for one in findings} == {"store": "wrong", "key": "advice"}
+        assert "s3cret" not in str(findings)
 
 
 @pytest.mark.parametrize(
