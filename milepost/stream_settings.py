@@ -25,7 +25,8 @@ class StreamSettings(Strict):
     snapshot_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="How often `warehouse.duckdb` follows the publications, where the store is DuckDB.",
+        description="How long `warehouse.duckdb` lies behind the publications at most, where the store is DuckDB; "
+        "longer where a copy takes so long that copying would be more than a fifth of the time.",
     )
     facts_days: int | None = Field(
         default=None,

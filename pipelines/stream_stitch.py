@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import apache_beam as beam
+import duckdb
 import polars as pl
 
 from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
@@ -40,13 +42,15 @@ from pipelines.unit_cache import with_cache
 from schemas.contracts import FACT_TYPES, frame_schema
 from schemas.vocabulary import Vocabulary
 from warehouse.places import Places, Warehouse, open_places
-from warehouse.snapshot import publish_snapshot
+from warehouse.snapshot import SnapshotError, publish_snapshot
+
+_logger = logging.getLogger(__name__)
 
 #: Facts of a file of the bus: their type, the facts, and the file's name where they are its last.
 Piece = tuple[str, pl.DataFrame, tuple[str, ...]]
 
-#: A snapshot may take this share of the time; where it costs more, it is made less often.
-SNAPSHOT_SHARE = 0.05
+#: Snapshots should take this share of the time; where they are wanted more often, never more than the larger one.
+SNAPSHOT_SHARE, MOST_SNAPSHOT_SHARE = 0.05, 0.2
 
 #: After so many publications of parts of a batch that an audit withholds, failing parts are parked as they are.
 MOST_FAILURES = 64
@@ -96,16 +100,19 @@ _STITCHERS: dict[Path, Stitcher] = {}
 def stitcher_of(settings: StitchStreamSettings) -> Stitcher:
     """Give the stitcher of a home, opened at the first call."""
     if settings.home not in _STITCHERS:
-        places = open_places(settings.home, settings.store_url, purpose="stream stitch")
-        _STITCHERS[settings.home] = Stitcher(settings, places)
+        with ExitStack() as opened:
+            places = open_places(settings.home, settings.store_url, purpose="stream stitch")
+            opened.callback(places.close)
+            _STITCHERS[settings.home] = Stitcher(settings, places)
+            opened.pop_all()
     return _STITCHERS[settings.home]
 
 
 def close_stitchers() -> None:
     """Close every stitcher of this process, with a last snapshot."""
-    while _STITCHERS:
-        _, stitcher = _STITCHERS.popitem()
-        stitcher.close()
+    with ExitStack() as closing:
+        while _STITCHERS:
+            closing.callback(_STITCHERS.popitem()[1].close)
 
 
 def drop_stitchers() -> None:
@@ -113,7 +120,7 @@ def drop_stitchers() -> None:
     while _STITCHERS:
         _, stitcher = _STITCHERS.popitem()
         with suppress(Exception):
-            stitcher.places.close()
+            stitcher.let_go()
 
 
 class MappingChangedError(Exception):
@@ -197,10 +204,16 @@ class Stitcher:
 
     def close(self) -> None:
         """Make a last snapshot where one is due, and let go."""
-        if self._snapshot_due:
-            self._make_snapshot()
-        self.announcer.close()
-        self.places.close()
+        with ExitStack() as closing:
+            closing.callback(self.let_go)
+            if self._snapshot_due:
+                self._make_snapshot()
+
+    def let_go(self) -> None:
+        """Close the connection to Kafka and the places, each whatever the other does."""
+        with ExitStack() as closing:
+            closing.callback(self.places.close)
+            closing.callback(self.announcer.close)
 
     def work(self, delivery: Delivery) -> None:
         """Stitch what a delivery brings, then what new files of the bus bring; keep the snapshot near."""
@@ -405,16 +418,26 @@ class Stitcher:
         self._snapshot_due = self.settings.store_url is None
 
     def _make_snapshot(self) -> None:
-        """Copy what is published to where readers find it, as often as its cost allows."""
-        began = time.monotonic()
-        with _measured("snapshot"):
-            self.places.checkpoint()
-            publish_snapshot(self.settings.home)
-        took = time.monotonic() - began
-        self._snapshot_due = False
-        self._next_snapshot = time.monotonic() + min(
-            took / SNAPSHOT_SHARE, max(self.settings.stream.snapshot_seconds, took)
-        )
+        """Copy what is published to where readers find it; where that fails, readers keep the one before."""
+        began, pause = time.monotonic(), self.settings.stream.snapshot_seconds
+        try:
+            with _measured("snapshot"):
+                self.places.checkpoint()
+                publish_snapshot(self.settings.home)
+            self._snapshot_due = False
+            pause = snapshot_pause(time.monotonic() - began, pause)
+        except (SnapshotError, OSError, duckdb.IOException) as error:
+            _logger.warning("%s; trying again in %.0f s, or at the next start", error, pause)
+        self._next_snapshot = time.monotonic() + pause
+
+
+def snapshot_pause(took: float, wanted: float) -> float:
+    """Say how long to wait after a snapshot that took so long, in seconds.
+
+    As long as makes it a twentieth of the time; where that would be longer than is wanted, only that long, but never so
+    short that snapshots take more than a fifth of the time.
+    """
+    return max(took * (1 / MOST_SNAPSHOT_SHARE - 1), min(took / SNAPSHOT_SHARE, wanted))
 
 
 def _tell_progress(stage: str, done: int) -> None:
