@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import polars as pl
+import psycopg
 import pytest
 
-from tests.places import Place
+from schemas.vocabulary import load_vocabulary
+from tests.places import KINDS, Place
 from warehouse.embedded.store import EmbeddedStore
 from warehouse.places import Places, open_places, places_of
 from warehouse.store import OUTBOX, STORE_VERSION, StoreVersionError
@@ -79,6 +81,25 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(place: Place) -> N
     for _ in range(2):
         with pytest.raises(StoreVersionError, match="version 99"):
             open_places(place.home, place.store_url)
+
+
+@pytest.mark.parametrize("kind", [KINDS[1]])
+def test_a_database_of_before_loses_the_index_that_long_names_do_not_fit_in(
+    kind: str, make_place: Callable[[str], Place]
+) -> None:
+    place = make_place(kind)
+    with places_of(place.home, place.store_url) as opened:
+        opened.warehouse.create(load_vocabulary())
+    with psycopg.connect(str(place.store_url)) as database:
+        database.execute("CREATE INDEX identity_links_a_b ON journey.identity_links (a, b)")
+        database.execute("UPDATE journey.warehouse_version SET definitions = 'of before'")
+    with places_of(place.home, place.store_url) as opened:
+        assert opened.warehouse.create(load_vocabulary())
+    with psycopg.connect(str(place.store_url)) as database:
+        found = database.execute(
+            "SELECT indexname FROM pg_indexes WHERE tablename = 'identity_links'"
+        ).fetchall()
+    assert found == [("identity_links_a",)]
 
 
 def test_a_store_of_version_1_keeps_its_facts(tmp_path: Path) -> None:
