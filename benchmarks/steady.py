@@ -70,7 +70,7 @@ class Sender:
             for number, (lot, watched) in enumerate(zip(self._lots, self._watched, strict=True)):
                 if self._stop.wait(max(0.0, began + number * TICK - time.monotonic())):
                     return
-                self.sent_at[watched] = time.monotonic()
+                self.sent_at.setdefault(watched, time.monotonic())
                 producer.send_many(self._topic, None, lot).wait()
                 self.records += len(lot)
 

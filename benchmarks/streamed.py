@@ -67,19 +67,19 @@ def new_facts(events: EventFiles, count: int, turn: int) -> pl.DataFrame:
         turn: of another number other events are drawn.
     """
     rng = np.random.default_rng((turn, count))
-    unique = count - int(count * DUPLICATE_SHARE)
-    known = unique // 2
+    of_known = count // 2
+    unique = of_known - int(of_known * DUPLICATE_SHARE)
     held = draw_journeys(events.events, DEFAULT_SEED)
-    some = held.take(rng.choice(events.events, size=known, replace=known > events.events))
+    some = held.take(rng.choice(events.events, size=unique, replace=unique > events.events))
     later = dataclasses.replace(
         some,
-        event=FIRST_NEW_EVENT * (1 + turn) + np.arange(known),
-        occurred_at=some.occurred_at + rng.integers(0, 30 * _DAY, known),
+        event=FIRST_NEW_EVENT * (1 + turn) + np.arange(unique),
+        occurred_at=some.occurred_at + rng.integers(0, 30 * _DAY, unique),
     )
-    others = draw_journeys(unique - known, DEFAULT_SEED + 1 + turn)
-    facts = pl.concat([render(later, DEFAULT_SEED), render(others, DEFAULT_SEED + 1 + turn)])
-    delivered = np.concatenate([np.arange(unique), rng.choice(unique, count - unique, replace=False)])
-    return facts[rng.permutation(delivered)]
+    twice = np.concatenate([np.arange(unique), rng.choice(unique, of_known - unique, replace=False)])
+    others = draw_journeys(count - of_known, DEFAULT_SEED + 1 + turn)
+    facts = pl.concat([render(later.take(twice), DEFAULT_SEED), render(others, DEFAULT_SEED + 1 + turn)])
+    return facts[rng.permutation(count)]
 
 
 def raw_records(facts: pl.DataFrame) -> list[bytes]:

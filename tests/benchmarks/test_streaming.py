@@ -23,6 +23,12 @@ from tests.postgresql import needs_postgresql
 EVENTS, NEW, BATCH = 2_000, 1_500, 500
 
 
+def _unique(deliveries: int) -> int:
+    """Count the events of so many deliveries, half of them of known customers: one in twenty of each half is twice."""
+    known = deliveries // 2
+    return sum(half - int(half * 0.05) for half in (known, deliveries - known))
+
+
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> EventFiles:
     return prepare_events(EVENTS, cache=tmp_path_factory.mktemp("events"))
@@ -35,7 +41,7 @@ def test_new_events_are_new_and_of_known_and_new_customers(events: EventFiles) -
     seen = set(held.get_column("event_id"))
     for facts in turns:
         assert facts.height == NEW
-        assert facts.get_column("event_id").n_unique() == NEW - NEW // 20
+        assert facts.get_column("event_id").n_unique() == _unique(NEW)
         assert not seen & set(facts.get_column("event_id"))
         seen |= set(facts.get_column("event_id"))
         of_known = facts.get_column("identifiers").list.eval(pl.element().is_in(list(known))).list.any()
@@ -83,12 +89,13 @@ def test_a_stand_measures_rates_and_freshness(events: EventFiles, kind: StoreKin
         fresh = measure_freshness(stand, new_facts(events, 300, 2), 100)
         after = stand.fact_count()
     assert before == EVENTS - EVENTS // 20
-    assert after == before + 2 * (NEW - NEW // 20) + 300 - 300 // 20
+    assert after == before + 2 * _unique(NEW) + _unique(300)
     assert raw.events == NEW
     assert 0 < touchpoints.events <= NEW
     assert {"stitch", "Kafka"} < set(raw.cpu)
     assert ("PostgreSQL" in raw.cpu) == (kind == "postgresql")
-    assert fresh["watched"] == 30
+    # One that is sent twice may be watched twice, and is seen once.
+    assert 25 <= fresh["watched"] <= 30
     assert 0 < fresh["seconds_to_readers"]["p50"] <= fresh["seconds_to_readers"]["max"]
     measured = {
         "machine": {"processors": 2, "load": [0.0]},
