@@ -7,6 +7,7 @@ Offsets are committed to Kafka when the bundle has been finalized: behind the si
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ from connectors.kafka.columns import Partition, Records, by_partition
 from connectors.kafka.consumer import Consumer
 from connectors.kafka.settings import KafkaSettings
 from milepost import metrics
+
+_logger = logging.getLogger(__name__)
 
 #: How long a quiet stream waits for companions of its first message (seconds).
 LINGER = 0.05
@@ -153,10 +156,16 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
         pace: how long a delivery is gathered at most (seconds).
         most: how many messages a delivery holds at most.
         idle: whether deliveries without messages are yielded too, for whoever has more to do at that pace.
+        shown: whether offsets in Kafka are for show alone: where Kafka refuses them, that is told and nothing more.
+            Otherwise reading goes on from them after the next start, and a refusal ends it.
     """
 
-    def __init__(self, settings: KafkaSettings, pace: float, most: int, *, idle: bool = False) -> None:
-        self.settings, self.pace, self.most, self.idle = settings, pace, most, idle
+    def __init__(
+        self, settings: KafkaSettings, pace: float, most: int, *, idle: bool = False, shown: bool = False
+    ) -> None:
+        self.settings, self.pace, self.most, self.idle, self.shown = settings, pace, most, idle, shown
+        self._refused: Exception | None = None
+        self._told = ""
         self._consumers: dict[tuple[Partition, ...], Consumer] = {}
         self._delivered = self._tell_lag_at = 0.0
         self._began: float | None = None
@@ -176,22 +185,42 @@ class ReadKafka(beam.DoFn):  # type: ignore[misc]
         watermark: Any = _WATERMARK,
     ) -> Iterator[Delivery]:
         """Yield one delivery, then leave the rest to the next bundle."""
-        positions = dict(tracker.current_restriction().next_offsets)
+        self._face_refusal()
+        before = tracker.current_restriction().next_offsets
+        positions = dict(before)
         self._began = self._began or time.monotonic()
         consumer = self._consumer(share, positions)
         batches = self._gather(consumer, share)
-        positions |= {batch.partition: batch.next_offset for batch in batches}
+        positions = {partition: consumer.position(partition) for partition in positions}
         reached = tuple(sorted(positions.items()))
         if not tracker.try_claim(reached):
             return
+        if share.group is not None and (self.idle or reached != before):
+            finalizer.register(partial(self._commit, consumer, share.group, dict(reached)))
         if batches or self.idle:
-            if share.group is not None:
-                finalizer.register(partial(consumer.commit, share.group, dict(reached)))
             if batches:
                 _advance(watermark, min(int(batch.timestamps[-1]) for batch in batches))
             yield Delivery(tuple(batches), reached)
         if not self._at_end(share, positions):
             tracker.defer_remainder(Duration(0))
+
+    def _commit(self, consumer: Consumer, group: str, offsets: Mapping[Partition, int]) -> None:
+        try:
+            consumer.commit(group, offsets)
+            self._told = ""
+        except Exception as error:
+            # Beam drops what a finalizer raises: the next bundle says it.
+            self._refused = error
+
+    def _face_refusal(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is None:
+            return
+        if not self.shown:
+            raise refused
+        if str(refused) != self._told:
+            self._told = str(refused)
+            _logger.warning("Kafka does not show how far this is: %s", refused)
 
     def _consumer(self, share: Share, positions: Mapping[Partition, int]) -> Consumer:
         partitions = tuple(partition for partition, _ in share.positions)

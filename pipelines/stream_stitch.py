@@ -77,7 +77,10 @@ def stitch_stream(pipeline: beam.Pipeline, share: Share, settings: StitchStreamS
     (
         pipeline
         | "Share" >> beam.Create([share], reshuffle=False)
-        | "Read" >> beam.ParDo(ReadKafka(settings.kafka, stream.pace_seconds, stream.batch_facts, idle=True))
+        | "Read"
+        >> beam.ParDo(
+            ReadKafka(settings.kafka, stream.pace_seconds, stream.batch_facts, idle=True, shown=True)
+        )
         | "Stitch" >> beam.ParDo(StitchDeliveries(settings))
     )
 

@@ -81,7 +81,11 @@ class Consumer:
         self._client.seek(TopicPartition(*partition), offset)
 
     def position(self, partition: Partition) -> int:
-        """Give the offset after the last record that `poll` gave."""
+        """Give the offset from which the next `poll` goes on: after the last record that was given.
+
+        Where all that was read has been given, it is also after what is no record: markers and aborted records of
+        transactions.
+        """
         return self._positions[partition]
 
     def poll(self, max_records: int = 10_000, timeout: float = 0.5) -> list[Records]:
@@ -106,6 +110,7 @@ class Consumer:
             given.append(part)
             room -= len(part)
             self._positions[part.partition] = part.next_offset
+        self._follow_client()
         return by_partition(given)
 
     def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -152,6 +157,14 @@ class Consumer:
             except OffsetOutOfRangeError as error:
                 raise self._gone(error) from error
         self._waiting.extend(record.value for records in fetched.values() for record in records)
+
+    def _follow_client(self) -> None:
+        """Take over the client's positions where nothing waits: it passes over what is no record."""
+        waiting = {part.partition for part in self._waiting}
+        for partition in self._positions.keys() - waiting:
+            reached = self._client._subscription.assignment[TopicPartition(*partition)].position
+            if reached is not None:
+                self._positions[partition] = reached.offset
 
     def _gone(self, error: OffsetOutOfRangeError) -> OffsetGoneError:
         ((found, offset),) = list(error.args[0].items())[:1]
