@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +12,7 @@ from rich.markup import escape
 from milepost.cli.console import err, out, plain_table, print_json
 from milepost.cli.errors import CommandError
 from milepost.cli.exit_codes import ExitCode
-from milepost.cli.options import HomeOption, JsonOption, ProjectOption, home_folder
+from milepost.cli.options import HomeOption, JsonOption, ProjectOption, StoreOption, home_folder, store_in
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay and dismiss what was rejected.")
 
@@ -29,17 +31,20 @@ def list_letters(
         int, typer.Option("--show", min=1, help="How many to list; all of them are counted.")
     ] = 20,
     home: HomeOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, the newest first, after a count by source and kind of fault.
 
-    They are read from the working copy, so that they show even where an audit withholds the publication.
+    They are read from the working copy or the database, so that they show even where an audit withholds the
+    publication.
     """
     if status not in (*STATUSES, "all"):
         raise typer.BadParameter(f"{status} is none of {', '.join(STATUSES)}, all", param_hint="--status")
+    folder = home_folder(home)
     letters = [
         letter
-        for letter in _letters(home_folder(home))
+        for letter in _letters(folder, store_in(folder, store))
         if (source is None or letter["source"] == source) and status in ("all", letter["status"])
     ]
     if as_json:
@@ -78,13 +83,14 @@ def show(
         bool, typer.Option("--payload", help="Print the input too; it may hold clear text.")
     ] = False,
     home: HomeOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter; its input only if asked for, since it may hold personal data."""
     folder = home_folder(home)
-    letter = _find(folder, dead_letter_id)
+    letter = _find(folder, dead_letter_id, store_in(folder, store))
     if payload:
-        letter["payload"] = _payload(folder, letter["dead_letter_id"])
+        letter["payload"] = _payload(folder, letter)
     if as_json:
         print_json(letter)
         return
@@ -160,8 +166,8 @@ def dismiss(
         out.print(f"Dismissed: {len(closed):,}.")
 
 
-def _find(home: Any, beginning: str) -> dict[str, Any]:
-    found = [letter for letter in _letters(home) if letter["dead_letter_id"].startswith(beginning)]
+def _find(home: Path, beginning: str, store_url: str | None = None) -> dict[str, Any]:
+    found = [letter for letter in _letters(home, store_url) if letter["dead_letter_id"].startswith(beginning)]
     if len(found) != 1:
         what = "no dead letter begins" if not found else f"{len(found)} dead letters begin"
         raise CommandError(
@@ -172,20 +178,38 @@ def _find(home: Any, beginning: str) -> dict[str, Any]:
     return dict(found[0])
 
 
-def _letters(home: Any) -> list[dict[str, Any]]:
-    from milepost.cli.warehouse import open_working_copy
+def _letters(home: Path, store_url: str | None = None) -> list[dict[str, Any]]:
+    from milepost.cli.warehouse import open_warehouse, open_working_copy
 
-    with open_working_copy(home) as warehouse:
+    opened = open_working_copy(home) if store_url is None else open_warehouse(home, store_url)
+    with opened as warehouse:
         return warehouse.rows("SELECT * FROM journey.dead_letters ORDER BY received_at DESC, dead_letter_id")
 
 
-def _payload(home: Any, dead_letter_id: str) -> str:
+def _payload(home: Path, letter: dict[str, Any]) -> str:
+    """Give the input of a dead letter, or say where it is."""
     from connectors.bus import DEAD_LETTERS, Bus, read_bus_file
 
-    for path in Bus(home).current_files(DEAD_LETTERS):
+    bus = Bus(home)
+    where = str(letter["payload_ref"])
+    if where.startswith("raw/"):
+        with suppress(FileNotFoundError):
+            return (bus.raw_zone / str(letter["payload_sha256"])).read_text(errors="replace")
+    for path in bus.current_files(DEAD_LETTERS):
         letters = read_bus_file(path)
-        found = letters.filter(letters["dead_letter_id"] == dead_letter_id)
-        if found.height:
-            content = found["payload"][0]
-            return "in the raw zone, see payload_ref" if content is None else content.decode(errors="replace")
-    return "no longer kept"
+        found = letters.filter(letters["dead_letter_id"] == letter["dead_letter_id"])
+        if found.height and found["payload"][0] is not None:
+            return str(found["payload"][0].decode(errors="replace"))
+    return _on_kafka(where) or "no longer kept"
+
+
+def _on_kafka(where: str) -> str | None:
+    """Say where on Kafka the input is, where it came from there."""
+    from connectors.dead_letters import STREAMED
+
+    _, streamed, place = where.removesuffix(")").rpartition(STREAMED)
+    partition, _, offset = place.rpartition(":")
+    topic, slash, number = partition.rpartition("/")
+    if not streamed or not slash:
+        return None
+    return f"on Kafka, as long as retention keeps it: topic {topic}, partition {number}, offset {offset}"

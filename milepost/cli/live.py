@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,18 +107,24 @@ def _value(samples: list[Any], name: str) -> float:
     return next((float(sample.value) for sample in samples if sample.name == name), 0.0)
 
 
-def _freshness(samples: list[Any]) -> dict[str, float] | None:
-    """Give the bounds below which half and 99 of 100 facts were published, in seconds."""
+def _freshness(samples: list[Any]) -> dict[str, float | None] | None:
+    """Give the bounds below which half and 99 of 100 facts were published, in seconds; None beyond the last bound."""
     buckets = sorted(
         (float(s.labels["le"]), s.value) for s in samples if s.name == "milepost_freshness_seconds_bucket"
     )
     if not buckets or not buckets[-1][1]:
         return None
     count = buckets[-1][1]
-    return {
+    bounds = {
         name: next(bound for bound, below in buckets if below >= share * count)
         for name, share in (("half_within", 0.5), ("99_of_100_within", 0.99))
     }
+    return {name: bound if math.isfinite(bound) else None for name, bound in bounds.items()}
+
+
+def _within(bound: float | None) -> str:
+    """Say it in words; what has no bound took longer than the last one, see `milepost.metrics.FRESHNESS`."""
+    return "more than an hour" if bound is None else f"within {bound:g} s"
 
 
 def print_live(live: dict[str, Any]) -> None:
@@ -145,8 +152,8 @@ def print_live(live: dict[str, Any]) -> None:
     ago, fresh = live["published_seconds_ago"], live["freshness_seconds"]
     said = "nothing published since the start" if ago is None else f"published {ago:,.1f} s ago"
     if fresh is not None:
-        half, most = fresh["half_within"], fresh["99_of_100_within"]
-        said += f"; half of the facts within {half:g} s, 99 of 100 within {most:g} s"
+        half, most = _within(fresh["half_within"]), _within(fresh["99_of_100_within"])
+        said += f"; half of the facts {half}, 99 of 100 {most}"
     if live["files_waiting"]:
         said += f"; {live['files_waiting']:,} files of facts wait to be stitched"
     out.print(f"Freshness: {said}\n")
