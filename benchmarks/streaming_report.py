@@ -24,7 +24,16 @@ def streaming_markdown(results: dict[str, Any], bars: list[Bar]) -> str:
     if "soak" in results:
         soaked = results["soak"]
         said = "; ".join(soaked["wrong"]) or "nothing grows, nothing is missing"
-        lines += [f"## Soak, {_NAMES[soaked['store']]}", "", table(soaked), "", f"Verdict: {said}.", ""]
+        lines += [
+            f"## Soak, {_NAMES[soaked['store']]}",
+            "",
+            f"{_machine(soaked)}.",
+            "",
+            table(soaked),
+            "",
+            f"Verdict: {said}.",
+            "",
+        ]
     if bars:
         lines += ["## Bars", "", *BAR_HEAD, *(bar.line for bar in bars)]
     return "\n".join(lines).rstrip() + "\n"
@@ -32,7 +41,7 @@ def streaming_markdown(results: dict[str, Any], bars: list[Bar]) -> str:
 
 def _machine(measured: dict[str, Any]) -> str:
     told = measured["machine"]
-    return f"{told['processors']} processors, load at the start {told['load'][0]}"
+    return f"{told['processors']} processors, load {told['load'][0]}"
 
 
 def _store(name: str, measured: dict[str, Any]) -> Iterator[str]:
