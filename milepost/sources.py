@@ -87,7 +87,9 @@ class Source(Strict):
                 "a stream may deliver a record twice, so `identical_rows: keep` can't be held to"
             )
         if self.app_ids and self.stream != "snowplow":
-            raise ValueError("`app_ids:` tells Snowplow's applications apart; it goes with `stream: snowplow`")
+            raise ValueError(
+                "`app_ids:` tells Snowplow's applications apart; it goes with `stream: snowplow`"
+            )
         return self
 
     @property

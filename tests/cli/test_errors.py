@@ -26,7 +26,11 @@ def test_every_expected_error_is_there(name):
         (CommandError("no such thing", "look elsewhere", ExitCode.USAGE), 2, "Remedy: look elsewhere."),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 1, "no room left: /data/x"),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), 1, "not allowed: /data/x"),
-        (ModuleNotFoundError("No module named 'kafka'", name="kafka.admin"), 1, "pip install 'milepost[kafka]'"),
+        (
+            ModuleNotFoundError("No module named 'kafka'", name="kafka.admin"),
+            1,
+            "pip install 'milepost[kafka]'",
+        ),
         (KeyError("x"), 1, "unexpected KeyError"),
     ],
 )
