@@ -118,5 +118,8 @@ def test_a_short_soak_finds_nothing_missing(events: EventFiles, tmp_path: Path) 
     assert soaked["missing"] == 0
     assert "records/s" in soak.table(soaked)
     leaking = {name: {**seen, "growth_mb_an_hour": 50_000} for name, seen in soaked["memory"].items()}
-    wrong = soak.verdict({**soaked, "missing": 3, "memory": leaking})
-    assert len(wrong) == len(leaking) + 1
+    behind = {"most": 90_000, "growth_an_hour": 90_000}
+    wrong = soak.verdict({**soaked, "missing": 3, "memory": leaking, "lag": behind})
+    assert len(wrong) == len(leaking) + 2
+    calm = {name: {**seen, "growth_mb_an_hour": 10} for name, seen in soaked["memory"].items()}
+    assert soak.verdict({**soaked, "memory": calm, "lag": {"most": 9, "growth_an_hour": 0}}) == []
