@@ -29,13 +29,13 @@ test: $(STAMP) ## units, laws, contracts and one kill per part, in ten minutes a
 	$(PYTEST) -n $(WORKERS) -m "not faults and not cluster and not system and not demo"
 
 test-faults: $(STAMP) ## the long tests: kills, full disks, many seeds
-	$(PYTEST) -m faults
+	$(PYTEST) -m "faults and not system"
 
 test-cluster: $(STAMP) ## tests on a Flink cluster of their own
 	$(PYTEST) -m cluster
 
 test-system: $(STAMP) ## tests that need Debian packages
-	@$(PYTEST) -m system; code=$$?; if [ $$code = 5 ]; then echo "No test needs Debian packages yet."; else exit $$code; fi
+	$(PYTEST) -m system
 
 test-demo: $(STAMP) ## tests over the real data of the demo
 	$(PYTEST) -m demo
