@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 UV := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 PYTEST := $(BIN)/pytest
 WORKERS ?= 2
+# Which of the tests on Flink: all unless given.
+CLUSTER_TESTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-faults test-cluster test-system test-demo check format bench schemas docs wheel clean
@@ -32,7 +34,7 @@ test-faults: $(STAMP) ## the long tests: kills, full disks, many seeds
 	$(PYTEST) -m "faults and not system"
 
 test-cluster: $(STAMP) ## tests on a Flink cluster of their own
-	$(PYTEST) -m cluster
+	$(PYTEST) -m cluster $(CLUSTER_TESTS)
 
 test-system: $(STAMP) ## tests that need Debian packages
 	$(PYTEST) -m system
