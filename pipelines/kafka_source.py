@@ -103,7 +103,7 @@ class PositionsTracker(RestrictionTracker):  # type: ignore[misc]
         return RestrictionProgress(completed=0, remaining=1)
 
     def try_claim(self, position: tuple[tuple[Partition, int], ...]) -> bool:
-        """Claim everything up to these next offsets; an empty claim ends the restriction."""
+        """Claim everything up to these next offsets."""
         if not self._restriction.open:
             return False
         self._reached = position

@@ -85,27 +85,27 @@ def run_replay(
     topics = [raw_topic(settings, source) for source in plan.versions]
     with Consumer(settings) as consumer:
         partitions = _partitions(consumer, topics)
-        if since is None:
-            first = consumer.beginning_offsets(partitions)
-        else:
+        beginning, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        first = beginning
+        if since is not None:
             first = consumer.offsets_at(partitions, int(since.timestamp() * 1000))
-        ends = consumer.end_offsets(partitions)
-        cleared = [at for at, offset in consumer.beginning_offsets(partitions).items() if offset]
-        kept_since = _first_times(consumer, cleared)
+        cleared = {at: offset for at, offset in beginning.items() if offset}
+        kept_since = _first_times(consumer, cleared, ends)
     share = Share(tuple(sorted(first.items())), None, tuple(sorted(ends.items())))
     with beam.Pipeline(options=pipeline_options(options, streaming=True, ends=True)) as pipeline:
         ingest_stream(pipeline, [share], plan, settings)
     return max([*kept_since, *([since] if since is not None else [])], default=None)
 
 
-def _first_times(consumer: Consumer, partitions: Sequence[Partition]) -> list[datetime]:
+def _first_times(
+    consumer: Consumer, first: Mapping[Partition, int], ends: Mapping[Partition, int]
+) -> list[datetime]:
     """Say when the first record came of each partition whose beginning has been cleared; now, of an empty one."""
     times = []
-    first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-    for partition in partitions:
+    for partition, offset in first.items():
         times.append(now())
-        if first[partition] < ends[partition]:
-            consumer.assign({partition: first[partition]})
+        if offset < ends[partition]:
+            consumer.assign({partition: offset})
             while not (found := consumer.poll(1, 1.0)):
                 pass
             times[-1] = datetime.fromtimestamp(int(found[0].timestamps[0]) / 1000, UTC)

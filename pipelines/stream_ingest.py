@@ -21,7 +21,7 @@ from connectors.kafka.columns import Headers, Longs, Records
 from connectors.kafka.producer import Producer
 from connectors.kafka.registry import schema_id
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import fact_topic, raw_topic
+from connectors.kafka.topics import RECEIVED_AT, fact_topic, raw_topic
 from connectors.kafka.wire import encode_messages
 from connectors.mapping.statement import ROW
 from milepost.metrics import DEAD_LETTERS as DEAD_LETTERS_SENT
@@ -40,9 +40,6 @@ from pipelines.ingest_steps import (
     rejected,
 )
 from pipelines.kafka_source import Delivery, ReadKafka, Share
-
-#: Header of a raw record: when it came in (microseconds, UTC), in decimal digits.
-RECEIVED_AT = "received_at"
 
 
 def ingest_stream(
@@ -124,51 +121,20 @@ def _header_time(headers: Headers, usual: int) -> int:
     return usual
 
 
-class SendFacts(beam.DoFn):  # type: ignore[misc]
-    """Sends good facts to their topic; the bundle ends when Kafka has acknowledged them all."""
-
-    def __init__(self, plan: Plan, settings: KafkaSettings) -> None:
-        self.plan, self.settings = plan, settings
-
-    def setup(self) -> None:
-        """Connect."""
-        self.producer = Producer(self.settings)
-
-    def process(self, part: FactsPart[StreamPart]) -> None:
-        """Send facts under their event_id, so that what is delivered twice meets in one partition."""
-        fact = self.plan.source(part.file.source).fact
-        if part.facts.height:
-            topic = fact_topic(self.settings, fact)
-            keys = [event_id.encode() for event_id in part.facts.get_column("event_id")]
-            written_with = schema_id(self.settings, topic, fact)
-            self.producer.send_many(topic, keys, encode_messages(fact, part.facts, written_with))
-
-    def finish_bundle(self) -> None:
-        """Wait for the acknowledgements."""
-        self.producer.flush()
-
-    def teardown(self) -> None:
-        """Disconnect."""
-        self.producer.close()
-
-
-class SendDeadLetters(beam.DoFn):  # type: ignore[misc]
-    """Sends what a step rejects to the topic of dead letters."""
+class _Send(beam.DoFn):  # type: ignore[misc]
+    """Sends rows to their topic; the bundle ends when Kafka has acknowledged them all."""
 
     def __init__(self, plan: Plan, settings: KafkaSettings) -> None:
         self.plan, self.settings = plan, settings
         self.producer: Producer | None = None
 
-    def process(self, part: RejectedPart[StreamPart]) -> None:
-        """Make dead letters and send them."""
+    def send(self, fact: str, key: str, rows: pl.DataFrame) -> None:
+        """Send rows of a type of fact (or dead letters) under the column that is their key."""
         self.producer = self.producer or Producer(self.settings)
-        place = Place(part.file.source, part.step, f"{STREAMED}{part.file.raw_id}", part.file.received_at)
-        letters = dead_letters(part.rejects, place, self.plan.bus.raw_zone)
-        DEAD_LETTERS_SENT.labels(part.file.source, part.step).inc(letters.height)
-        topic = fact_topic(self.settings, DEAD_LETTERS)
-        keys = [letter.encode() for letter in letters.get_column("dead_letter_id")]
-        written_with = schema_id(self.settings, topic, DEAD_LETTERS)
-        self.producer.send_many(topic, keys, encode_messages(DEAD_LETTERS, letters, written_with))
+        topic = fact_topic(self.settings, fact)
+        keys = [value.encode() for value in rows.get_column(key)]
+        written = encode_messages(fact, rows, schema_id(self.settings, topic, fact))
+        self.producer.send_many(topic, keys, written)
 
     def finish_bundle(self) -> None:
         """Wait for the acknowledgements."""
@@ -179,6 +145,26 @@ class SendDeadLetters(beam.DoFn):  # type: ignore[misc]
         """Disconnect."""
         if self.producer is not None:
             self.producer.close()
+
+
+class SendFacts(_Send):
+    """Sends good facts to their topic."""
+
+    def process(self, part: FactsPart[StreamPart]) -> None:
+        """Send facts under their event_id, so that what is delivered twice meets in one partition."""
+        if part.facts.height:
+            self.send(self.plan.source(part.file.source).fact, "event_id", part.facts)
+
+
+class SendDeadLetters(_Send):
+    """Sends what a step rejects to the topic of dead letters."""
+
+    def process(self, part: RejectedPart[StreamPart]) -> None:
+        """Make dead letters and send them."""
+        place = Place(part.file.source, part.step, f"{STREAMED}{part.file.raw_id}", part.file.received_at)
+        letters = dead_letters(part.rejects, place, self.plan.bus.raw_zone)
+        DEAD_LETTERS_SENT.labels(part.file.source, part.step).inc(letters.height)
+        self.send(DEAD_LETTERS, "dead_letter_id", letters)
 
 
 class CountOutcomes(beam.DoFn):  # type: ignore[misc]

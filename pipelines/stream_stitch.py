@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -226,7 +226,7 @@ class Stitcher:
             self._take_files()
         except _StoppedError:
             return
-        with _measured("announce"):
+        with _Steps("announce"):
             self.announcer.announce(self.places)
         if self._snapshot_due and time.monotonic() >= self._next_snapshot:
             self._make_snapshot()
@@ -234,7 +234,7 @@ class Stitcher:
     # What comes in
 
     def _take(self, delivery: Delivery) -> None:
-        with _measured("decode"):
+        with _Steps("decode"):
             facts, letters = self._decode(delivery)
         if letters.height:
             self._keep(letters)
@@ -424,7 +424,7 @@ class Stitcher:
         """Copy what is published to where readers find it; where that fails, readers keep the one before."""
         began, pause = time.monotonic(), self.settings.stream.snapshot_seconds
         try:
-            with _measured("snapshot"):
+            with _Steps("snapshot"):
                 self.places.checkpoint()
                 publish_snapshot(self.settings.home)
             self._snapshot_due = False
@@ -457,7 +457,7 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 class _Steps:
-    """Measures what lies between the steps of a publication; each is told before it is taken."""
+    """Measures work step by step, such as a publication's; each is told before it is taken."""
 
     def __init__(self, first: str) -> None:
         self.name = first
@@ -475,11 +475,3 @@ class _Steps:
         metrics.SECONDS.labels(self.name, "wall").inc(wall - self.wall)
         metrics.SECONDS.labels(self.name, "cpu").inc(cpu - self.cpu)
         self.name, self.wall, self.cpu = name, wall, cpu
-
-
-@contextmanager
-def _measured(step: str) -> Iterator[None]:
-    wall, cpu = time.monotonic(), time.process_time()
-    yield
-    metrics.SECONDS.labels(step, "wall").inc(time.monotonic() - wall)
-    metrics.SECONDS.labels(step, "cpu").inc(time.process_time() - cpu)

@@ -19,10 +19,8 @@ from connectors.collector.settings import MIB
 from connectors.kafka.errors import KafkaUnreachableError
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import raw_topic
+from connectors.kafka.topics import RECEIVED_AT, raw_topic
 
-#: The header that says when a record came in: microseconds since 1970 in UTC, in decimal digits.
-RECEIVED_AT = "received_at"
 #: Bytes at which a group is closed and the next one begun.
 GROUP_BYTES = 2 * MIB
 #: One for each source that is sending: those whose topics are missing must not take the others' turns.

@@ -5,26 +5,23 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from milepost.sources import NAME, Strict
 
 KIB = 1024
 MIB = 1024 * KIB
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SegmentSource(_Strict):
+class SegmentSource(Strict):
     """Events by Segment's HTTP tracking API; who holds one of the source's write keys may send."""
 
     protocol: Literal["segment"]
 
 
-class SnowplowSource(_Strict):
+class SnowplowSource(Strict):
     """Events by Snowplow's tracker protocol, which has no key: the application id tells the source."""
 
     protocol: Literal["snowplow"]
@@ -34,13 +31,13 @@ class SnowplowSource(_Strict):
     )
 
 
-class PixelSource(_Strict):
+class PixelSource(Strict):
     """A transparent picture, for ads seen and e-mails opened."""
 
     protocol: Literal["pixel"]
 
 
-class RedirectSource(_Strict):
+class RedirectSource(Strict):
     """A redirecting link, for ads, e-mails and printed codes."""
 
     protocol: Literal["redirect"]
@@ -51,7 +48,7 @@ CollectorSource = Annotated[
 ]
 
 
-class NetworkCookie(_Strict):
+class NetworkCookie(Strict):
     """A cookie of the collector's own domain that tells browsers apart."""
 
     name: str = Field(default="milepost_id", pattern=r"^[A-Za-z0-9_-]+$", description="Its name.")
@@ -62,7 +59,7 @@ class NetworkCookie(_Strict):
     secure: bool = Field(default=True, description="Over HTTPS only, and also from other sites' pages.")
 
 
-class CollectorSettings(_Strict):
+class CollectorSettings(Strict):
     """How the collector listens, what it takes, and how much of it."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -106,7 +103,7 @@ class CollectorSettings(_Strict):
     @classmethod
     def _source_names(cls, value: dict[str, CollectorSource]) -> dict[str, CollectorSource]:
         for name in value:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r} can't name a source; use letters, digits and _")
         return value
 

@@ -16,6 +16,9 @@ from connectors.kafka.settings import KafkaSettings
 from schemas.contracts import FACT_TYPES
 from schemas.yaml_files import load_yaml
 
+#: Header of a raw record: when it came in (microseconds since 1970 in UTC), in decimal digits.
+RECEIVED_AT = "received_at"
+
 TOPICS_FILE = Path(__file__).with_name("topics.yaml")
 FOR_EVER = -1
 

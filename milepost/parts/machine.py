@@ -157,10 +157,10 @@ class Machine:
             PartError: a part did not start; the others run on, and a second start goes on from there.
         """
         self.run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.broker is not None and not self.broker.process.is_alive():
-            step("Kafka")
-            self.broker.start(progress)
         if self.broker is not None:
+            if not self.broker.process.is_alive():
+                step("Kafka")
+                self.broker.start(progress)
             self.broker.wait_ready()
         self.ensure_topics()
         if not any(self.process(name).is_alive() for name in _PIPELINES) and not self._flink_is_up:

@@ -16,9 +16,8 @@ import yaml
 from connectors.kafka.columns import Headers
 from connectors.kafka.producer import Producer
 from connectors.kafka.settings import KafkaSettings
-from connectors.kafka.topics import raw_topic
+from connectors.kafka.topics import RECEIVED_AT, raw_topic
 from milepost.project import Project, load_project
-from pipelines.stream_ingest import RECEIVED_AT
 
 Message = tuple[str, bytes]
 
